@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import httpx2
 import pytest
 
-from roomkit_plugins.wire.capture import capturing_client, send, written
+from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit_plugins.wire.capture import Sender, capturing_client, written
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.sdk import Mask
 
 
 async def test_what_an_sdk_sends_is_kept_and_answered_with_nothing() -> None:
@@ -52,20 +57,59 @@ async def test_what_the_sdk_raises_comes_through() -> None:
         await written(call)
 
 
+def refused(status: int, said: Any, headers: Mapping[str, str]) -> ProviderError:
+    """Say what the vendor said, which repeats the key."""
+    return ProviderError(f"{status} {said} {headers.get('location')} hunter22-hunter22", provider="acme")
+
+
+SENDER = Sender(Origin("acme"), Mask(lambda: "hunter22-hunter22"), refused, timeout=7)
+
+
 async def test_a_sent_request_has_the_clients_headers_and_no_redirect() -> None:
-    """The SDK's headers go before the client's own; the timeout is the provider's."""
+    """The SDK's headers go before the client's own; the timeout is the provider's; the key is not told."""
     seen: list[httpx2.Request] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         seen.append(request)
-        return httpx2.Response(302, headers={"location": "http://elsewhere.invalid"})
+        return httpx2.Response(302, headers={"location": "elsewhere"}, json={"no": 1})
 
     transport = httpx2.MockTransport(answer)
     headers = {"x-mine": "1", "x-both": "1"}
     async with httpx2.AsyncClient(transport=transport, headers=headers, follow_redirects=True) as client:
         request = httpx2.Request("POST", "http://nowhere.invalid/x", headers={"x-both": "2"})
-        response = await send(client, httpx2, request, timeout=7)
-        await response.aclose()
-    assert response.status_code == 302
+        with pytest.raises(ProviderError) as caught:
+            async with SENDER.answer(client, httpx2, request):
+                pass
+    assert str(caught.value) == "302 {'no': 1} elsewhere ***"
     assert (seen[0].headers["x-mine"], seen[0].headers["x-both"]) == ("1", "2")
     assert seen[0].extensions["timeout"]["read"] == 7
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (httpx2.ConnectError("gone"), ErrorCode.CONNECTION),
+        (httpx2.ReadTimeout("late"), ErrorCode.TIMEOUT),
+        (httpx2.DecodingError("not gzip"), ErrorCode.BAD_RESPONSE),
+    ],
+    ids=["connection", "timeout", "unreadable"],
+)
+@pytest.mark.parametrize("late", [False, True], ids=["sending", "reading"])
+async def test_a_failure_until_the_answer_ends_is_the_vendors(
+    raised: Exception, code: ErrorCode, late: bool
+) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if late:
+            return httpx2.Response(200, content=b"x")
+        raise raised
+
+    async def read(client: httpx2.AsyncClient) -> None:
+        request = httpx2.Request("POST", "http://nowhere.invalid/x")
+        async with SENDER.answer(client, httpx2, request) as response:
+            assert await response.aread() == b"x"
+            raise raised
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as client:
+        with pytest.raises(ProviderError) as caught:
+            await read(client)
+    assert (caught.value.error_code, caught.value.provider) == (code, "acme")

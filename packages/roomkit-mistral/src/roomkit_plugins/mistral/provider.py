@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.ai import AIProvider
@@ -15,12 +15,11 @@ from roomkit_plugins.mistral import wire
 from roomkit_plugins.mistral.answer import ChatStream
 from roomkit_plugins.mistral.errors import ORIGIN, api_error
 from roomkit_plugins.wire.answer import collect
-from roomkit_plugins.wire.capture import capturing_client, send, written
+from roomkit_plugins.wire.capture import Sender, capturing_client, written
 from roomkit_plugins.wire.connection import plain_headers
 from roomkit_plugins.wire.halves import Halves
 from roomkit_plugins.wire.left_out import LeftOut
-from roomkit_plugins.wire.reading import json_value
-from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, needed
+from roomkit_plugins.wire.sdk import LazyClient, Mask, needed
 from roomkit_plugins.wire.sse import SSEDecoder
 from roomkit_plugins.wire.tls import shared_context
 
@@ -43,6 +42,8 @@ class _Client:
 
     sdk: Mistral
     http: httpx2.AsyncClient
+    library: ModuleType
+    """The HTTP library of the SDK."""
     key: str = field(repr=False)
 
 
@@ -60,7 +61,7 @@ class MistralAIProvider(AIProvider):
         self._client = LazyClient(
             self._make_client, self._close_client, owner="MistralAIProvider", provider=self.name
         )
-        self._mask = Mask(self._key)
+        self._sender = Sender(ORIGIN, Mask(self._key), api_error, config.timeout)
         self._left_out = LeftOut(_log, config.model)
 
     @property
@@ -101,7 +102,9 @@ class MistralAIProvider(AIProvider):
         """
         request = wire.request(self._config, context)
         self._left_out.warn(request.left_out)
-        async with self._response(request) as response:
+        client = await self._client.get()
+        ready = await self._written(client, request)
+        async with self._sender.answer(client.http, client.library, ready) as response:
             answer = ChatStream(request)
             decoder, halves = SSEDecoder(ORIGIN), Halves()
             async for chunk in response.aiter_bytes():
@@ -116,27 +119,6 @@ class MistralAIProvider(AIProvider):
     async def close(self) -> None:
         """Close the connections; requests under way fail. Idempotent."""
         await self._client.close()
-
-    @contextlib.asynccontextmanager
-    async def _response(self, request: wire.MistralRequest) -> AsyncIterator[httpx2.Response]:
-        """Send the request, and hold the answer open; failures until it is closed raise ProviderError."""
-        import httpx2
-
-        client = await self._client.get()
-        ready = await self._written(client, request)
-        errors = _client_errors()
-        response: httpx2.Response | None = None
-        try:
-            response = await send(client.http, httpx2, ready, timeout=self._config.timeout)
-            if response.status_code != 200:
-                raise self._refusal(response.status_code, await response.aread(), response.headers)
-            yield response
-        except errors.kinds as error:
-            failure = errors.failure(error, ORIGIN, timeout=self._config.timeout)
-            raise failure from self._mask.cause(error)
-        finally:
-            if response is not None:
-                await response.aclose()
 
     async def _written(self, client: _Client, request: wire.MistralRequest) -> httpx2.Request:
         """Let the SDK write the request. Raises ProviderError for what it refuses to."""
@@ -153,15 +135,6 @@ class MistralAIProvider(AIProvider):
         except ValueError as error:
             raise ORIGIN.refused(f"the Mistral SDK refuses the request ({type(error).__name__})") from None
         return ready
-
-    def _refusal(self, status: int, body: bytes, headers: httpx2.Headers) -> ProviderError:
-        try:
-            said = json_value(body)
-        except ValueError:
-            said = None
-        failure = api_error(status, said, headers)
-        failure.args = (self._mask.hide(str(failure)),)
-        return failure
 
     def _key(self) -> str | None:
         if self._config.api_key:
@@ -189,19 +162,8 @@ class MistralAIProvider(AIProvider):
             async_client=capturing_client(httpx2),
         )
         verify = shared_context(httpx2.create_ssl_context)
-        return _Client(sdk, self._http_client or httpx2.AsyncClient(verify=verify), key)
+        return _Client(sdk, self._http_client or httpx2.AsyncClient(verify=verify), httpx2, key)
 
     async def _close_client(self, client: _Client) -> None:
         if self._http_client is None:
             await client.http.aclose()
-
-
-def _client_errors() -> ClientErrors:
-    """Say what the HTTP library's exceptions mean."""
-    import httpx2
-
-    return ClientErrors(
-        unreadable=(httpx2.DecodingError,),
-        timeout=(httpx2.TimeoutException,),
-        connection=(httpx2.HTTPError, httpx2.StreamError),
-    )

@@ -8,12 +8,19 @@ the request.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-__all__ = ["capturing_client", "send", "written"]
+from roomkit.abc.errors import ProviderError
+from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.reading import json_value
+from roomkit_plugins.wire.sdk import ClientErrors, Mask
+
+__all__ = ["Sender", "capturing_client", "written"]
 
 _WRITTEN: ContextVar[list[Any]] = ContextVar("roomkit_written_requests")
 _ENDED = {"content-type": "text/event-stream"}
@@ -44,13 +51,55 @@ async def written(call: Callable[[], Awaitable[object]]) -> Any:
     return requests[-1]
 
 
-async def send(client: Any, http: ModuleType, request: Any, *, timeout: float) -> Any:
-    """Send a `written` request through `client`, and return the answer, open and unread.
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Sends `written` requests of one vendor.
 
-    `timeout` is the seconds without a byte. Headers that the client has of its own are added, redirects
-    are not followed.
+    `refusal` classifies an error answer by its status, its JSON (None if it has none) and its headers; the
+    secrets of `mask` are kept out of its text. `timeout` is the seconds without a byte.
     """
-    for name, value in client.headers.items():
-        request.headers.setdefault(name, value)
-    request.extensions["timeout"] = http.Timeout(timeout).as_dict()
-    return await client.send(request, stream=True, follow_redirects=False)
+
+    origin: Origin
+    mask: Mask
+    refusal: Callable[[int, Any, Mapping[str, str]], ProviderError]
+    timeout: float
+
+    @asynccontextmanager
+    async def answer(self, client: Any, http: ModuleType, request: Any) -> AsyncIterator[Any]:
+        """Send a request through `client` of the library `http`; hold the answer open, unread.
+
+        Headers that the client has of its own are added, redirects are not followed. Raises ProviderError
+        for another status than 200, and for what the library raises until the block ends.
+        """
+        for name, value in client.headers.items():
+            request.headers.setdefault(name, value)
+        request.extensions["timeout"] = http.Timeout(self.timeout).as_dict()
+        errors, response = _errors_of(http), None
+        try:
+            response = await client.send(request, stream=True, follow_redirects=False)
+            if response.status_code != 200:
+                raise self._refused(response.status_code, await response.aread(), response.headers)
+            yield response
+        except errors.kinds as error:
+            failure = errors.failure(error, self.origin, timeout=self.timeout)
+            raise failure from self.mask.cause(error)
+        finally:
+            if response is not None:
+                await response.aclose()
+
+    def _refused(self, status: int, body: bytes, headers: Mapping[str, str]) -> ProviderError:
+        try:
+            said = json_value(body)
+        except ValueError:
+            said = None
+        failure = self.refusal(status, said, headers)
+        failure.args = (self.mask.hide(str(failure)),)
+        return failure
+
+
+def _errors_of(http: ModuleType) -> ClientErrors:
+    return ClientErrors(
+        unreadable=(http.DecodingError,),
+        timeout=(http.TimeoutException,),
+        connection=(http.HTTPError, http.StreamError),
+    )
