@@ -55,7 +55,7 @@ def current_tool_call() -> ToolUse:
 
 
 class EndTurn(str):
-    """A tool's result after which the model is not asked again: the turn ends with what was said so far.
+    """A tool's result after which the model is not asked again: the turn ends with the words said so far.
 
     For tools that pass the conversation on, or by which a model decides to say nothing. The other calls of
     the round are run, and a call among them that parks has precedence.
@@ -190,7 +190,7 @@ class Toolbox:
         return self._tools[name].timeout
 
     def changes_offer(self, names: Iterable[str]) -> bool:
-        """Return whether calls of these tools may have changed what is offered."""
+        """Return whether calls of these tools may have changed the offer."""
         return any(name in self._tools and self._tools[name].changes_offer for name in names)
 
     def _way_to(self, name: str) -> str | None:

@@ -122,7 +122,7 @@ class ServerConnection:
         task.add_done_callback(partial(self._ended, self._ready))
 
     def _ended(self, ready: asyncio.Future[Client], task: asyncio.Task[None]) -> None:
-        """Leave nobody waiting for a task that ended, even one that was cancelled before it ran."""
+        """Leave no caller waiting for a task that ended, even one that was cancelled before it ran."""
         self._tasks.discard(task)
         if self._ready is ready:
             self._ready = None
@@ -180,7 +180,7 @@ class ServerConnection:
 
         try:
             async with client.listen(tools_list_changed=True) as changes:
-                self._on_change()  # what changed before was not told
+                self._on_change()  # earlier changes were not announced
                 async for _ in changes:
                     self._on_change()
         except SubscriptionLost:

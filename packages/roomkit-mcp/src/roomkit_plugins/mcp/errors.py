@@ -1,4 +1,4 @@
-"""What goes wrong between an agent and an MCP server."""
+"""Errors between an agent and an MCP server."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ type _Item = SessionMessage | Exception
 
 
 async def listed(client: Client, config: MCPConfig, refuse: Refuse) -> dict[str, AITool]:
-    """Return what is to be offered of a server's tools, by their names there."""
+    """Return the tools of a server that are offered, by their names there."""
     found: dict[str, AITool] = {}
     for tool in await _pages(client):
         if config.tool_filter and not any(fnmatchcase(tool.name, glob) for glob in config.tool_filter):

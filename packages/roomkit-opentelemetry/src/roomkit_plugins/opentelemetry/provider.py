@@ -54,7 +54,7 @@ class OpenTelemetryProvider(TelemetryProvider):
     with `roomkit.`.
 
     No text that people, models or tools said is recorded, and no address; with `record_text` transcripts and
-    attributes of your own are. `flush` exports what is buffered. `close` does that too and leaves the
+    attributes of your own are. `flush` exports buffered data. `close` does that too and leaves the
     providers running: they are their maker's.
     """
 
@@ -141,7 +141,7 @@ class OpenTelemetryProvider(TelemetryProvider):
 
     @override
     async def flush(self) -> None:
-        """Export what is buffered, in a thread, within 10 s."""
+        """Export buffered data, in a thread, within 10 s."""
         providers = (self._tracer_provider or trace.get_tracer_provider(), self._meters())
         flushes = [flush for each in providers if (flush := getattr(each, "force_flush", None)) is not None]
         for flush in flushes:
@@ -149,7 +149,7 @@ class OpenTelemetryProvider(TelemetryProvider):
 
     @override
     async def close(self) -> None:
-        """End the spans that are open, and export what is buffered. Idempotent."""
+        """End the spans that are open, and export buffered data. Idempotent."""
         while self._open:
             self._drop_oldest()
         await self.flush()

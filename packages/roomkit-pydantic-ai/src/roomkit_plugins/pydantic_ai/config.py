@@ -1,4 +1,4 @@
-"""Which model Pydantic AI asks, and what is asked of it by default."""
+"""The model that Pydantic AI asks, and its defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a skill, or with what is asked of it."""
+"""Errors of a skill, and of a request to it."""
 
 from __future__ import annotations
 

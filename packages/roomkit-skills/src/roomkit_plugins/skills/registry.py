@@ -49,7 +49,7 @@ class SkillRegistry(ToolProvider):
     A model reads the names and descriptions of all skills, and activates one by its name. Then the skill's
     instructions are in the agent's prompt, and its tools on offer: for the rest of the conversation, in that
     room alone, on every worker and after a restart, because it is kept in the room's state. All agents of a
-    room that share the registry share what is active there.
+    room that share the registry share the active skills.
 
     `folders` are searched by `discover`. Scripts run only if there is a `script_executor`; it is closed with
     the registry.

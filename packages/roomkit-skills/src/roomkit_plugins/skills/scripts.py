@@ -17,7 +17,7 @@ __all__ = ["ScriptExecutor", "ScriptResult"]
 
 @dataclass(slots=True, frozen=True)
 class ScriptResult:
-    """What came of a script."""
+    """The outcome of a script."""
 
     exit_code: int
     stdout: str = ""
@@ -44,4 +44,4 @@ class ScriptExecutor(ABC):
         """
 
     async def close(self) -> None:  # noqa: B027 - an executor may have nothing to release
-        """Release what is held. Idempotent."""
+        """Release resources. Idempotent."""

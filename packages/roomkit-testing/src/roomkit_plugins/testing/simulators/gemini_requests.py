@@ -53,7 +53,7 @@ def refused(message: str) -> GeminiRefusedError:
 
 
 def first_unknown(error: ValidationError) -> Failure:
-    """Say what is wrong with a body that does not validate."""
+    """Describe the faults of a body that does not validate."""
     first = max(error.errors(include_url=False), key=lambda problem: len(problem["loc"]))
     *path, name = (str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
@@ -278,7 +278,7 @@ def check_schema(schema: Mapping[str, Any], where: str) -> None:
 
 
 def check_contents(contents: Sequence[Content], issued: Mapping[bytes, str]) -> None:
-    """Check the order of turns, calls and responses, and what was signed. Raises GeminiRefusedError."""
+    """Check the order of turns, calls and responses, and signatures. Raises GeminiRefusedError."""
     if contents[0].role != "user":
         raise refused("Please ensure that multiturn requests begin with a user turn.")
     if contents[-1].role != "user":
