@@ -71,7 +71,7 @@ def test_turns_that_wait_are_listed_and_shown(run: Run) -> None:
 def test_what_does_not_wait_is_not_found(run: Run, group: str, code: str) -> None:
     """The error names the command that lists what waits."""
     unknown = error(run(group, "show", "no", "--json"))
-    assert (unknown["code"], unknown["next_step"]) == (code, f"`roomkit {group} list` shows what waits")
+    assert (unknown["code"], unknown["next_step"]) == (code, f"`roomkit {group} list` shows those that wait")
     assert error(run(group, "list", "--room", "no", "--json"))["code"] == "room_not_found"
 
 

@@ -209,7 +209,7 @@ class TestAProgram:
     [
         ({}, "either a url or a command"),
         ({"url": "http://x/mcp", "command": ["x"]}, "either a url or a command"),
-        ({"url": "ftp://x/mcp"}, r"no http\(s\) URL"),
+        ({"url": "ftp://x/mcp"}, r"not an http\(s\) URL"),
         ({"url": "http://ann:secret@x/mcp"}, "has credentials in it"),
         ({"url": "http://x/mcp", "headers": {"Authorization": "Bearer x"}}, "is a secret by its name"),
         ({"url": "http://x/mcp", "prefix": "a b"}, "prefix"),

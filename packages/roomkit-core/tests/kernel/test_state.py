@@ -73,8 +73,8 @@ class TestChangingTheStateOfARoom:
             ("app", {"a": "x" * 16_384}, "16384 are the most"),
             ("core", {}, "the kernel's"),
             ("core.rooms", {}, "the kernel's"),
-            ("", {}, "no namespace"),
-            ("a\0b", {}, "no namespace"),
+            ("", {}, "is not a namespace"),
+            ("a\0b", {}, "is not a namespace"),
         ],
     )
     async def test_what_cannot_be_kept_is_refused(

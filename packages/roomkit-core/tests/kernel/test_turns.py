@@ -94,9 +94,11 @@ class Slow(RecordingChannel):
         super().__init__(channel_id)
         self.parsing = asyncio.Event()
         self.may_go_on = asyncio.Event()
+        self.parsed = 0
 
     @override
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
+        self.parsed += 1
         self.parsing.set()
         await self.may_go_on.wait()
         return await super().handle_inbound(message, context)
@@ -203,6 +205,7 @@ async def test_what_other_workers_could_come_between_is_written_under_the_lock(
     assert len(await spoken(kit)) >= before
 
 
+@pytest.mark.parametrize("in_memory", [True, False], ids=["in memory", "loaded"])
 @pytest.mark.parametrize(
     ("change", "refused"),
     [
@@ -212,20 +215,26 @@ async def test_what_other_workers_could_come_between_is_written_under_the_lock(
     ],
     ids=["room closed", "sender muted", "recipient muted"],
 )
-async def test_a_room_that_another_worker_changed_is_loaded_again_under_the_lock(
-    workers: Workers, change: Callable[[RoomKit], Awaitable[object]], refused: bool
+async def test_a_room_that_another_worker_changed_is_loaded_again(
+    workers: Workers, change: Callable[[RoomKit], Awaitable[object]], refused: bool, in_memory: bool
 ) -> None:
-    """Nothing is committed to the room as it was when the message was parsed."""
-    (first, locks), (second, _) = workers
+    """Nothing is committed to the room as it was when the message was parsed.
+
+    A message that was decided on the room in memory is decided again on the room as it is loaded; if that
+    changes again, it takes the lock.
+    """
+    first, second = workers if in_memory else reversed(workers)
+    kit, locks = first
     slow = Slow("alice")
-    await first.unregister_channel("alice")
-    first.register_channel(slow)
-    waiting = asyncio.create_task(say(first, "late"))
+    await kit.unregister_channel("alice")
+    kit.register_channel(slow)
+    waiting = asyncio.create_task(say(kit, "late"))
     await slow.parsing.wait()
-    await change(second)
+    await change(second[0])
     slow.may_go_on.set()
     result = await waiting
-    assert locks.asked == (not isinstance(first.store, InMemoryStore))  # whose records are always the newest
+    is_shared = not isinstance(kit.store, InMemoryStore)  # whose records are always the newest
+    assert (slow.parsed, locks.asked) == (1 + (is_shared and in_memory), is_shared and not in_memory)
     assert result.blocked == refused
 
 

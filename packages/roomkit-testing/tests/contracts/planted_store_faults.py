@@ -425,14 +425,14 @@ class Recalling(InMemoryStore):
         return self._recalled.get(room_id)
 
 
-@found_by("test_a_commit_brings_what_others_added_before_it")
+@found_by("test_a_commit_brings_what_others_added_before_it[3]")
 class RecallsTheMessagesThatItRead(Recalling):
     def _remembered(self, record: Any) -> Any:
         read = list(record.recent(1000))
         return Altered(record, recent=lambda limit: read[-limit:])
 
 
-@found_by("test_a_commit_that_expects_no_version_leaves_nothing_outdated")
+@found_by("test_a_commit_that_expects_no_version_leaves_nothing_outdated[person]")
 class RecallsThePeopleThatItRead(Recalling):
     def _remembered(self, record: Any) -> Any:
         return Altered(record, participants=dict(record.participants))
