@@ -1,4 +1,9 @@
-"""What it costs when workers share rooms: in turns, each with its own, and any worker in any room."""
+"""What it costs when workers share rooms: in turns, each with its own, and any worker in any room.
+
+Two loads are measured. Under the steady one, one message is under way for each worker, and the ratio to one
+worker says what sharing costs. Under the other, twenty are: the base then writes ten messages with one
+request, more workers have fewer to write together, and the ratio says what that costs besides.
+"""
 
 from __future__ import annotations
 
@@ -114,10 +119,14 @@ async def _kit(arrivals: _Arrivals, **backends: Any) -> AsyncIterator[RoomKit]:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How messages come: `at_once` so many under way; compared with another way, whose cost it may exceed."""
+    """How messages come: `at_once` so many under way; compared with another way, whose cost it may exceed.
+
+    Under a steady load, the next message comes when those before it were delivered.
+    """
 
     draw: _Next
     at_once: int = 1
+    is_steady: bool = True
     than: str | None = None
     aim: float = _MIXED
 
@@ -133,22 +142,25 @@ async def _ways(
         many = await kit_rooms(kits[0], effort.items(1000))
         await say(kits[0], many, len(many))  # from then on their people are known
         draw = random.Random(20)
-        alone, mixed = "one worker, one room", f"one worker, {len(many)} rooms"
+        alone = "one worker, one room"
         ways = {
             alone: _Way(lambda: (kits[0], one)),
             "two workers, each its room": _Way(
                 _in_turn([(kits[0], first), (kits[1], second)]), than=alone, aim=_STICKY
             ),
             "two workers in turns, one room": _Way(_in_turn([(kit, turns) for kit in kits[:2]]), than=alone),
-            mixed: _Way(_drawn(draw, kits[:1], many, own=True), _AT_ONCE),
         }
-        for number, name in ((2, "two"), (_WORKERS, "four")):
-            for own, aim in ((True, _STICKY), (False, _MIXED)):
-                whose = "each its own" if own else "any in any"
-                drawn = _drawn(draw, kits[:number], many, own=own)
-                ways[f"{name} workers, {len(many)} rooms, {whose}"] = _Way(
-                    drawn, _AT_ONCE * number, mixed, aim
-                )
+        for load, at_once in (("one each", 1), ("twenty each", _AT_ONCE)):
+            mixed = f"one worker, {len(many)} rooms, {load}"
+            steady = at_once == 1
+            ways[mixed] = _Way(_drawn(draw, kits[:1], many, own=True), at_once, steady)
+            for number, name in ((2, "two"), (_WORKERS, "four")):
+                for own, aim in ((True, _STICKY), (False, _MIXED)):
+                    whose = "each its own" if own else "any in any"
+                    drawn = _drawn(draw, kits[:number], many, own=own)
+                    ways[f"{name} workers, {len(many)} rooms, {whose}, {load}"] = _Way(
+                        drawn, at_once * number, steady, mixed, aim
+                    )
         yield ways
 
 
@@ -203,7 +215,7 @@ async def _measure(
 async def _talk(way: _Way, arrivals: _Arrivals, took: list[float], items: int) -> None:
     """Say so many things; note how long each took until it was settled, and wait for all deliveries.
 
-    One after the other if only one is under way, so that each is delivered before the next.
+    Under a steady load each is delivered before the next.
     """
     before, each = arrivals.count, len(PEOPLE) - 1
     places = iter(range(1, items + 1))
@@ -214,7 +226,7 @@ async def _talk(way: _Way, arrivals: _Arrivals, took: list[float], items: int) -
             began = time.perf_counter()
             await kit.process_inbound(said(room_id), room_id=room_id)
             took.append(time.perf_counter() - began)
-            if way.at_once == 1:
+            if way.is_steady:
                 await arrivals.reach(before + place * each)
 
     await asyncio.gather(*(person() for _ in range(way.at_once)))
