@@ -14,6 +14,7 @@ import tempfile
 import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import cache
 from inspect import iscoroutinefunction
 from pathlib import Path
 from types import CodeType
@@ -37,8 +38,10 @@ from roomkit_plugins.ai import AIChannel
 from roomkit_plugins.sqlite import SQLiteStore
 from roomkit_plugins.testing import MockAIProvider, VirtualClock, run_virtual
 from roomkit_plugins.websocket import StreamMessage, WebSocketChannel
+from tests.tree.plan import code_lines
+from tools.source import Tree
 
-__all__ = ["FILE", "MESSAGES", "SCENARIOS", "limits", "measured"]
+__all__ = ["FILE", "MESSAGES", "SCENARIOS", "limits", "measured", "metered"]
 
 FILE = Path(__file__).with_name("cost.toml")
 MESSAGES = 10
@@ -59,12 +62,14 @@ class Meter:
 
     def __init__(self) -> None:
         self.functions = self.tasks = self.models = self.statements = 0
+        self._files: set[str] = set()  # bound: our modules
 
     def entered(self, code: CodeType, _offset: int) -> object:
         """Count a function of ours, and ask for no more events of others."""
         if _OURS.search(code.co_filename) is None:
             return sys.monitoring.DISABLE
         self.functions += 1
+        self._files.add(code.co_filename)
         return None
 
     def called(self, _code: CodeType, _offset: int, callee: object, _argument: object) -> None:
@@ -92,6 +97,11 @@ class Meter:
             monitoring.free_tool_id(_TOOL)
 
     @property
+    def lines(self) -> int:
+        """The code lines of the core's modules that were entered."""
+        return sum(lines for path, lines in _core_lines().items() if path in self._files)
+
+    @property
     def costs(self) -> Costs:
         """The counts, by the names that `cost.toml` gives them."""
         return {
@@ -100,6 +110,12 @@ class Meter:
             "statements": self.statements,
             "tasks": self.tasks,
         }
+
+
+@cache
+def _core_lines() -> Mapping[str, int]:
+    """Return the code lines of the core's modules, by their paths."""
+    return {str(module.path): code_lines(module) for module in Tree().core}
 
 
 def _validates(callee: object) -> bool:
@@ -263,12 +279,16 @@ _THREADED = {"message-sqlite"}
 
 def measured(name: str) -> Costs:
     """Return what ten messages of a scenario cost, in a room in use."""
+    meter = metered(name)
+    return {"statements": meter.statements} if name in _THREADED else meter.costs
+
+
+def metered(name: str) -> Meter:
+    """Return the meter of ten messages of a scenario, in a room in use."""
     meter = Meter()
-    if name not in _THREADED:
-        run_virtual(_measure(meter, SCENARIOS[name]))
-        return meter.costs
-    asyncio.run(_measure(meter, SCENARIOS[name]))
-    return {"statements": meter.statements}
+    run = asyncio.run if name in _THREADED else run_virtual
+    run(_measure(meter, SCENARIOS[name]))
+    return meter
 
 
 async def _measure(meter: Meter, scenario: Callable[[Meter], AbstractAsyncContextManager[RoomKit]]) -> None:

@@ -7,10 +7,12 @@ import asyncio
 import pytest
 
 from roomkit.models.content import TextContent
-from tests.tree.cost import SCENARIOS, Meter, limits, measured
+from tests.tree.cost import SCENARIOS, Meter, limits, measured, metered
 
 _KEPT = 0.9
 """A count below this share of its limit is a gain to be stored."""
+_PASSED = 12_000
+"""The most code lines of the core's modules that a message enters, with a streamed answer of an agent."""
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -32,6 +34,12 @@ def test_what_was_gained_is_kept(name: str) -> None:
     assert not fallen, (
         f"{name!r} became cheaper (now, allowed): {fallen}; run `uv run nox -s cost -- --write`"
     )
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_message_passes_few_lines_of_the_core(name: str) -> None:
+    """Modules that it enters are counted whole: a reader who follows a message reads no more than these."""
+    assert metered(name).lines <= _PASSED
 
 
 def test_every_limit_belongs_to_a_scenario() -> None:
