@@ -122,6 +122,9 @@ class Scripted:
 
     def __init__(self, *tools: Any) -> None:
         self.tools = tools
+        self.may_list = asyncio.Event()
+        self.may_list.set()
+        self.listing = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -136,6 +139,9 @@ class Scripted:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
+        if b'"tools/list"' in body:
+            self.listing.set()
+            await self.may_list.wait()
         status, answer = self._answer(json.loads(body)) if body else (405, None)
         content = b"" if answer is None else json.dumps(answer).encode()
         headers = [(b"content-type", b"application/json")]

@@ -14,7 +14,7 @@ from roomkit.abc import InvalidInputError, UnknownToolError
 from roomkit_plugins.mcp import MCPConfig, MCPToolError, MCPUnavailableError
 from roomkit_plugins.testing.contracts import ToolProviderContract
 
-from .conftest import MORTAL, PROGRAM, Shop, free_port, served
+from .conftest import MORTAL, PROGRAM, Scripted, Shop, free_port, served
 
 PATIENCE = 10.0
 
@@ -165,6 +165,20 @@ async def test_a_changed_list_is_offered_at_the_next_turn(tools):
         while "greet" not in (found := await offered(tools)):  # noqa: ASYNC110 - the client is what changes
             await asyncio.sleep(0)
     assert (await found["greet"].handler("greet", {})).text == "hello"
+
+
+async def test_a_turn_that_is_cancelled_while_the_server_lists_leaves_the_next_one_its_tools():
+    server = Scripted({"name": "good", "inputSchema": {"type": "object"}})
+    server.may_list.clear()
+    async with served(server) as url:
+        tools = MCPToolProvider(url)
+        turn = asyncio.create_task(offered(tools))
+        await server.listing.wait()
+        turn.cancel()
+        await asyncio.wait([turn])
+        server.may_list.set()
+        assert [*await offered(tools)] == ["good"]
+        await tools.close()
 
 
 @pytest.mark.parametrize("moment", ["while it connects", "during a call"])

@@ -200,6 +200,9 @@ class MCPToolProvider(ToolProvider):
         try:
             async with asyncio.timeout(self._config.connect_timeout):
                 found = await listed(client, self._config, self._refuse)
+        except asyncio.CancelledError:
+            self._known = False
+            raise
         except Exception as error:
             self._connection.drop(client)
             raise MCPUnavailableError(
