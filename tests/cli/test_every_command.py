@@ -33,6 +33,9 @@ CALL = f"call {HOSTILE}"
 
 HARMLESS: dict[str, tuple[str, ...]] = {
     "chat": (HOSTILE, "--scripted", "--as", ANN, "--room", ROOM),
+    "check": ("--live",),
+    "config show": ("--defaults",),
+    "config why": (f"agents.{HOSTILE}.system_prompt",),
     "demo": ("--scripted",),
     "deliveries list": ("--room", ROOM),
     "deliveries show": ("DELIVERY",),
@@ -70,7 +73,16 @@ GOES = {
     "timers drop": ("1 timer", {"drops": 1}),
     "turns cancel": ("1 parked turn", {"cancels": 1}),
 }
-WITHOUT_STORE = {"chat", "demo", "plugins doctor", "plugins info", "plugins list", "plugins schema"}
+CONFIGURED = {"check", "config show", "config why"}
+WITHOUT_STORE = {
+    "chat",
+    "demo",
+    "plugins doctor",
+    "plugins info",
+    "plugins list",
+    "plugins schema",
+    *CONFIGURED,
+}
 
 type Run = Callable[..., tuple[int, str, str]]
 
@@ -159,6 +171,10 @@ def run(
         else:
             monkeypatch.setattr(sys, "stdin", Typed(typed))
             monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        if name in CONFIGURED:
+            agent = f'[agents.{json.dumps(HOSTILE)}]\nplugin = "ai"\nsystem_prompt = {json.dumps(HOSTILE)}\n'
+            provider = f'provider = {{ plugin = "anthropic", base_url = {json.dumps(HOSTILE)} }}\n'
+            (store.parent / "roomkit.toml").write_text(agent + provider, encoding="utf-8")
         code = main([*name.split(), *given, *where])
         out, err = capsys.readouterr()
         return code, out, err
@@ -307,6 +323,10 @@ def test_what_a_command_shows_is_escaped(run: Run, name: str, style: tuple[str, 
         ("plugins info", (HOSTILE,)),
         ("plugins doctor", (HOSTILE,)),
         ("chat", ("--config", HOSTILE)),
+        ("check", ("--config", HOSTILE)),
+        ("check", ("--profile", HOSTILE)),
+        ("config show", ("--profile", HOSTILE)),
+        ("config why", (HOSTILE,)),
         ("chat", ("--model", HOSTILE)),
     ],
 )

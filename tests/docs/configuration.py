@@ -17,9 +17,10 @@ _NOT_HERE = ("testing",)
 _INTRODUCTION = """\
 `RoomKit.from_config("roomkit.toml")` builds a kit from a file; the `roomkit` command takes it from
 `--config`, or from the folder where it is called. An unknown key, a value of the wrong type and a reference
-that cannot be read are refused before anything is built, all problems together. `roomkit plugins schema`
-writes the JSON Schema for your editor; `roomkit plugins info NAME` shows what this page says, of the plugins
-you installed.
+that cannot be read are refused before anything is built, all problems together, each with its line.
+`roomkit check` does only that. `roomkit config show` shows the settings in force, and `roomkit config why
+KEY` where one comes from and what reads it. `roomkit plugins schema` writes the JSON Schema for your editor;
+`roomkit plugins info NAME` shows what this page says, of the plugins you installed.
 """
 _RULES = """\
 Each but `[kit]` names its component by `plugin = "..."`; the other keys are the component's settings. A
@@ -45,6 +46,29 @@ run = { max_restart_attempts = 10 }
 `"env:NAME"` stands for the environment variable of that name, `"file:PATH"` for the content of a file,
 relative to the configuration file and without its last newline. Give secrets that way; any setting may be
 given so.
+
+## Profiles
+
+One file can say what differs between a laptop and a server. The tables of a profile are laid over the
+others, key by key; lists are replaced, and a component that names another `plugin` replaces the one of the
+file with all its settings.
+
+```toml
+[store]
+plugin = "sqlite"
+path = "rooms.db"
+
+[profiles.prod.store]
+plugin = "postgres"
+dsn = "env:DATABASE_URL"
+
+[profiles.prod.kit]
+retention = "180d"
+```
+
+`RoomKit.from_config("roomkit.toml", profile="prod")`, `--profile prod` or the environment variable
+`ROOMKIT_PROFILE` chooses one; without it the file counts as it stands. A name that is not there is refused.
+References of profiles that are not chosen are not read.
 
 """
 

@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from roomkit.abc.messenger import MessengerProvider as MessengerProvider
     from roomkit.abc.moved import busy_room as busy_room
     from roomkit.abc.moved import moved_key as moved_key
+    from roomkit.abc.probe import SupportsProbe as SupportsProbe
     from roomkit.abc.provider import Provider as Provider
     from roomkit.abc.provider import ReceivesWebhooks as ReceivesWebhooks
     from roomkit.abc.provider import SendsToAddress as SendsToAddress
@@ -1196,6 +1197,7 @@ HOMES = {
     "Supervision": "roomkit_plugins.agents",
     "SupportsConnections": "roomkit.abc.channel",
     "SupportsParking": "roomkit.abc.channel",
+    "SupportsProbe": "roomkit.abc.probe",
     "SupportsSteering": "roomkit.abc.channel",
     "Swarm": "roomkit_plugins.agents",
     "SystemClock": "roomkit.abc.clock",

@@ -172,14 +172,15 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
 
     assert str(raised.value).splitlines() == [
         f"{path} cannot be used:",
-        "  - agents is int, not a table; write [agents]",
-        "  - kit.proces_timeout is unknown; did you mean 'process_timeout'?",
-        "  - kit.max_chain_depth: Input should be greater than or equal to 1",
-        '  - store names no component; add plugin = "..."',
-        '  - locks names no component; add plugin = "..."',
-        "  - channels.a.t: the environment variable NOT_SET is not set; set it",
-        "  - channels.a.u: 'env:' names no environment variable; write env:NAME",
-        f"  - channels.a.f: the file '{tmp_path / 'none'}' cannot be read: No such file or directory",
+        f"  - {path}:1: agents is int, not a table; write [agents]",
+        f"  - {path}:3: kit.proces_timeout is unknown; did you mean 'process_timeout'?",
+        f"  - {path}:4: kit.max_chain_depth: Input should be greater than or equal to 1",
+        f'  - {path}:5: store names no component; add plugin = "..."',
+        f'  - {path}:7: locks names no component; add plugin = "..."',
+        f"  - {path}:10: channels.a.t: the environment variable NOT_SET is not set; set it",
+        f"  - {path}:11: channels.a.u: 'env:' names no environment variable; write env:NAME",
+        f"  - {path}:12: channels.a.f: the file '{tmp_path / 'none'}' cannot be read: "
+        "No such file or directory",
     ]
 
 

@@ -43,6 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"build the kit from this file (default: {DEFAULT_FILE}, if there is one)",
     )
+    parser.add_argument(
+        "--profile", metavar="NAME", help="lay this profile over it (default: what ROOMKIT_PROFILE says)"
+    )
     parser.add_argument("--agent", metavar="ID", help="talk to this agent of the file (default: to all)")
     parser.add_argument("--room", metavar="ID", default="chat", help="the room (default: chat)")
     parser.add_argument("--as", dest="person", metavar="NAME", default="you", help="who you are")
@@ -91,7 +94,7 @@ async def _run(options: argparse.Namespace) -> int:
 
 async def _configured(options: argparse.Namespace) -> tuple[RoomKit, dict[str, dict[str, object]], str]:
     """Build the kit of a file; return it with its agents and what to say of them."""
-    kit = await RoomKit.from_config(options.config)
+    kit = await RoomKit.from_config(options.config, profile=options.profile)
     agents = {
         channel.channel_id: {"kind": channel.provider_name, **channel.info}
         for channel in kit.list_channels()

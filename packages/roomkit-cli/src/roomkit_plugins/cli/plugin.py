@@ -43,6 +43,21 @@ def roomkit_commands(cli: Commands) -> None:
         "roomkit_plugins.cli.plugins:configure_schema",
         summary="Write the JSON Schema of roomkit.toml, for editors.",
     )
+    cli.add(
+        "check",
+        "roomkit_plugins.cli.configuration:configure_check",
+        summary="Check a configuration file, and with --live what it names.",
+    )
+    cli.add(
+        "config show",
+        "roomkit_plugins.cli.configuration:configure_show",
+        summary="Show the settings in force, and where each comes from.",
+    )
+    cli.add(
+        "config why",
+        "roomkit_plugins.cli.configuration:configure_why",
+        summary="Show one setting: its value, its line, and what reads it.",
+    )
     for name, target, summary in _OPERATORS:
         cli.add(name, f"roomkit_plugins.cli.{target}", summary=summary)
 

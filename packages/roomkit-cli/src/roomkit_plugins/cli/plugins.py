@@ -18,8 +18,8 @@ from roomkit.plugins import (
     default_manager,
 )
 from roomkit.plugins.components import Component, Plugin
-from roomkit.plugins.doctor import Verdict
-from roomkit_plugins.cli.main import FAILED, OK
+from roomkit_plugins.cli.findings import show_findings
+from roomkit_plugins.cli.main import OK
 from roomkit_plugins.cli.schema import described_schema
 from roomkit_plugins.cli.settings import sample_of, settings_of
 from roomkit_plugins.cli.terminal import CommandError, Terminal
@@ -34,7 +34,6 @@ _STATE_STYLES = {
     ComponentState.INCOMPATIBLE: "red",
     ComponentState.BROKEN: "red",
 }
-_VERDICT_STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red"}
 
 
 def configure_list(parser: argparse.ArgumentParser) -> None:
@@ -192,40 +191,7 @@ def run_doctor(options: argparse.Namespace) -> int:
         loading.enter(plugin.name)
         _load(manager, plugin, loading)
         findings = [each for each in findings if each.plugin == plugin.name] + list(loading.findings)
-    healthy = not any(finding.verdict is Verdict.FAILED for finding in findings)
-    if options.json:
-        terminal.document(
-            {
-                "healthy": healthy,
-                "findings": [
-                    {
-                        "verdict": str(each.verdict),
-                        "subject": each.subject,
-                        "message": each.message,
-                        "next_step": each.next_step,
-                        "plugin": each.plugin,
-                        "traceback": list(each.traceback),
-                    }
-                    for each in findings
-                ],
-            }
-        )
-        return OK if healthy else FAILED
-    counts = {verdict: sum(each.verdict is verdict for each in findings) for verdict in Verdict}
-    terminal.line(
-        f"{'healthy' if healthy else 'not healthy'}: {counts[Verdict.OK]} ok, "
-        f"{counts[Verdict.WARNING]} warnings, {counts[Verdict.FAILED]} failed"
-    )
-    terminal.line()
-    width = max((len(each.subject) for each in findings), default=0)
-    for each in findings:
-        verdict = terminal.style(f"{each.verdict:<8}", _VERDICT_STYLES[each.verdict])
-        terminal.line(f"  {verdict}{each.subject:<{width}}  {each.message}")
-        for line in each.traceback:
-            terminal.line(f"  {'':8}{'':<{width}}  {line}")
-        if each.next_step:
-            terminal.line(f"  {'':8}{'':<{width}}  -> {each.next_step}")
-    return OK if healthy else FAILED
+    return show_findings(terminal, findings)
 
 
 def _load(manager: PluginManager, plugin: Plugin, report: DoctorReport) -> None:

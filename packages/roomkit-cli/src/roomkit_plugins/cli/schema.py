@@ -29,6 +29,7 @@ TABLES: Mapping[str, str] = {
     "channels": "channels, each registered under the id that its table is named by",
     "agents": "agents, which are channels too; `roomkit chat --agent ID` talks to one",
     "sources": "connections that bring messages in, each for the channel that its table is named by",
+    "profiles": "tables laid over the others where a profile is asked for, as `[profiles.prod.store]`",
 }
 """What each table of the file is for."""
 _OWN_TABLES = {

@@ -119,6 +119,11 @@ def add_store_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"take the [store] of this configuration file (default: {DEFAULT_FILE})",
     )
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="lay this profile over the file (default: what ROOMKIT_PROFILE says)",
+    )
 
 
 def choose_store(options: argparse.Namespace) -> ChosenStore:
@@ -134,7 +139,7 @@ def choose_store(options: argparse.Namespace) -> ChosenStore:
                 next_step="add --store sqlite:FILE, or --config FILE",
                 code="no_store",
             )
-        plan = load_config(file)
+        plan = load_config(file, profile=options.profile)
     if plan.store is None:
         raise CommandError(
             f"{plan.source} has no [store]: its rooms are in memory, and gone with their process",

@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from roomkit.abc.messenger import MessengerProvider as MessengerProvider
     from roomkit.abc.moved import busy_room as busy_room
     from roomkit.abc.moved import moved_key as moved_key
+    from roomkit.abc.probe import SupportsProbe as SupportsProbe
     from roomkit.abc.provider import Provider as Provider
     from roomkit.abc.provider import ReceivesWebhooks as ReceivesWebhooks
     from roomkit.abc.provider import SendsToAddress as SendsToAddress
@@ -512,6 +513,7 @@ else:
             "StreamInfo",
             "SupportsConnections",
             "SupportsParking",
+            "SupportsProbe",
             "SupportsSteering",
             "SystemClock",
             "TTSCancelledEvent",

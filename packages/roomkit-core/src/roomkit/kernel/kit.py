@@ -193,20 +193,23 @@ class RoomKit(LiveOperations, PluginMethods):
         cls,
         source: str | os.PathLike[str] | Mapping[str, object],
         *,
+        profile: str | None = None,
         plugins: PluginManager | None = None,
         **options: Any,
     ) -> Self:
         """Build a kit from `roomkit.toml`, or from the same as a mapping, and start it.
 
-        `options` are constructor arguments that the file has no word for, or that override it.
-        Raises ConfigError, naming every key that is wrong and the nearest right one.
+        `profile` names the tables of `profiles` that are laid over the others; for a file it is by default
+        what the environment variable ROOMKIT_PROFILE says. `options` are constructor arguments that the file
+        has no word for, or that override it. Raises ConfigError, naming every key that is wrong, its line
+        and the nearest right one.
         """
         from roomkit.plugins import default_manager
         from roomkit.plugins.config import read_config
         from roomkit.plugins.construction import build_components
 
         manager = plugins or default_manager()
-        built = await build_components(read_config(source), manager)
+        built = await build_components(read_config(source, profile=profile), manager)
         arguments: dict[str, Any] = {
             "store": built.store,
             "lock_manager": built.locks,

@@ -71,7 +71,10 @@ SINGLE_TABLES: Mapping[str, ComponentKind] = {
 NAMED_TABLES = ("channels", "agents", "sources")
 """Tables that hold one component for each id."""
 
-CORE_TABLES = ("kit", *SINGLE_TABLES, *NAMED_TABLES)
+PROFILES = "profiles"
+"""The table of the tables that a profile lays over the others."""
+
+CORE_TABLES = ("kit", *SINGLE_TABLES, *NAMED_TABLES, PROFILES)
 """Every table that is the core's; the others are plugins' own."""
 
 

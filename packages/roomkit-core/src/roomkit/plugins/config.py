@@ -32,6 +32,13 @@ as `SecretStr`; other settings get the plain text.
 `binding` are fields of the binding by which the channel is attached to a room, where the caller gives no
 other. `run` are options of `attach_source`. A table that is not one of these is a plugin's own.
 
+    [profiles.prod.store]
+    plugin = "postgres"
+    dsn = "env:DATABASE_URL"
+
+The tables of a profile are laid over the others where that profile is asked for: key by key, but a component
+that names another `plugin` than the file does replaces that component with all its settings.
+
 What a plugin makes of its settings is checked when the plan is built, by the plugin's own model.
 """
 
@@ -41,7 +48,8 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -49,8 +57,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from roomkit._names import nearest
 from roomkit.models.channel import BINDING_DEFAULTS, binding_defaults
 from roomkit.models.options import Count, KitOptions, Seconds
-from roomkit.plugins.components import SINGLE_TABLES
+from roomkit.plugins.components import PROFILES, SINGLE_TABLES
 from roomkit.plugins.errors import ConfigError
+from roomkit.plugins.positions import ConfigText
+
+PROFILE_VARIABLE = "ROOMKIT_PROFILE"
+"""The environment variable that names the profile of a file, where the caller names none."""
 
 _ENVIRONMENT = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 
@@ -114,6 +126,8 @@ class KitPlan(_Plan):
     """
 
     source: str = "configuration"
+    written: ConfigText | None = Field(None, repr=False, exclude=True)
+    profile: str | None = None
     kit: KitOptions = KitOptions()
     store: ComponentPlan | None = None
     locks: ComponentPlan | None = None
@@ -130,27 +144,69 @@ class KitPlan(_Plan):
     tables: Mapping[str, Mapping[str, object]] = Field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
+    def error(self, problems: Sequence[str]) -> ConfigError:
+        """Return the error for what is wrong with this configuration, each problem with its line."""
+        written = self.written
+        return ConfigError(
+            self.source, problems, () if written is None else map(written.line_of_problem, problems)
+        )
 
-def load_config(source: str | os.PathLike[str] | Mapping[str, object]) -> KitPlan:
+
+@dataclass(frozen=True, slots=True)
+class ConfigTables:
+    """The tables of a configuration as they are written: its profile laid over them, references as they are.
+
+    `written` is the file's text, None for a mapping; `base` is the folder that files are looked for in.
+    """
+
+    source: str
+    tables: Mapping[str, object] = field(repr=False)
+    base: Path = Path()
+    written: ConfigText | None = None
+    profile: str | None = None
+
+
+def load_config(
+    source: str | os.PathLike[str] | Mapping[str, object], *, profile: str | None = None
+) -> KitPlan:
     """Read a configuration file, or a mapping of the same shape.
 
+    `profile` names the tables of `profiles` that are laid over the others; for a file it is by default what
+    the environment variable ROOMKIT_PROFILE says, if it is set.
+
     Imports no plugin. Raises `ConfigError` with every problem found: a file or reference that cannot be
-    read, an unknown key (with the nearest one that exists), a value of the wrong type. Whether a plugin
-    declares a table that is not the core's is known when the plan is built.
+    read, an unknown key or profile (with the nearest one that exists), a value of the wrong type. Whether a
+    plugin declares a table that is not the core's is known when the plan is built.
     """
-    plan = read_config(source)
+    plan = read_config(source, profile=profile)
     if plan.problems:
-        raise ConfigError(plan.source, list(plan.problems))
+        raise plan.error(plan.problems)
     return plan
 
 
-def read_config(source: str | os.PathLike[str] | Mapping[str, object]) -> KitPlan:
+def read_config(
+    source: str | os.PathLike[str] | Mapping[str, object], *, profile: str | None = None
+) -> KitPlan:
     """Do `load_config`, but leave out wrong parts and list them in `problems`, for callers who find more.
 
     Raises `ConfigError` for a file that cannot be read as a whole.
     """
+    config = read_tables(source, profile=profile)
+    try:
+        return _Reader(config).read(config.tables)
+    except RecursionError as error:
+        raise ConfigError(config.source, ["its tables are nested too deeply: flatten them"]) from error
+
+
+def read_tables(
+    source: str | os.PathLike[str] | Mapping[str, object], *, profile: str | None = None
+) -> ConfigTables:
+    """Read a configuration without checking what it says, for callers who show it.
+
+    Raises `ConfigError` for a file that cannot be read as a whole, and for an unknown profile.
+    """
     if isinstance(source, Mapping):
-        return _read("configuration", Path(), source)
+        return _laid_over(ConfigTables("configuration", source), profile)
     if not isinstance(source, str | os.PathLike):
         raise ConfigError(
             "configuration", [f"it is {type(source).__name__}; give the path of a file, or a mapping"]
@@ -165,14 +221,40 @@ def read_config(source: str | os.PathLike[str] | Mapping[str, object]) -> KitPla
         tables = tomllib.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ConfigError(str(path), [f"it is not TOML: {error}"]) from error
-    return _read(str(path), path.parent, tables)
+    profile = profile if profile is not None else os.environ.get(PROFILE_VARIABLE) or None
+    config = ConfigTables(str(path), tables, path.parent, ConfigText(text.decode("utf-8"), profile))
+    return _laid_over(config, profile)
 
 
-def _read(source: str, base: Path, tables: Mapping[str, object]) -> KitPlan:
+def _laid_over(config: ConfigTables, profile: str | None) -> ConfigTables:
+    """Lay the tables of a profile over the others. Raises ConfigError for one that is not there."""
+    tables = {key: table for key, table in config.tables.items() if key != PROFILES}
+    profiles = config.tables.get(PROFILES, {})
+    if not isinstance(profiles, Mapping):
+        raise ConfigError(config.source, [f"{PROFILES} is {type(profiles).__name__}, not a table of tables"])
+    if profile is None:
+        return replace(config, tables=tables)
+    if not isinstance(over := profiles.get(profile), Mapping):
+        raise ConfigError(config.source, [unknown_key(PROFILES, profile, [*map(str, profiles)])])
+    if PROFILES in over:
+        where = f"{PROFILES}.{profile}.{PROFILES}"
+        raise ConfigError(
+            config.source, [f"{where}: a profile has no profiles; write them beside {profile!r}"]
+        )
     try:
-        return _Reader(source, base).read(tables)
+        return replace(config, tables=_overlaid(tables, over), profile=profile)
     except RecursionError as error:
-        raise ConfigError(source, ["its tables are nested too deeply: flatten them"]) from error
+        raise ConfigError(config.source, ["its tables are nested too deeply: flatten them"]) from error
+
+
+def _overlaid(table: Mapping[str, object], over: Mapping[str, object]) -> Mapping[str, object]:
+    if isinstance(over.get("plugin"), str) and over["plugin"] != table.get("plugin"):
+        return over  # the settings of another component
+    return {**table, **{key: _overlaid_value(table.get(key), value) for key, value in over.items()}}
+
+
+def _overlaid_value(value: object, over: object) -> object:
+    return _overlaid(value, over) if isinstance(value, Mapping) and isinstance(over, Mapping) else over
 
 
 def unknown_key(where: str, key: str, known: Iterator[str] | list[str]) -> str:
@@ -198,9 +280,8 @@ def _plain(value: object) -> object:
 class _Reader:
     """Reads one configuration and collects its problems."""
 
-    def __init__(self, source: str, base: Path) -> None:
-        self._source = source
-        self._base = base
+    def __init__(self, config: ConfigTables) -> None:
+        self._config = config
         self._problems: list[str] = []  # bound: one file
         self._bindings: dict[str, Mapping[str, object]] = {}  # bound: one file
 
@@ -220,7 +301,8 @@ class _Reader:
                 others[key] = {name: self._value(f"{key}.{name}", value) for name, value in entries.items()}
         self._check_ids(tables)
         plan |= {"bindings": self._bindings, "tables": others, "problems": tuple(self._problems)}
-        return KitPlan.model_validate({**plan, "source": self._source})
+        plan |= {"source": self._config.source, "written": self._config.written}
+        return KitPlan.model_validate({**plan, "profile": self._config.profile})
 
     def _check_ids(self, tables: Mapping[str, object]) -> None:
         """Report sources of channels that are not in the file."""
@@ -338,7 +420,7 @@ class _Reader:
         return None
 
     def _file(self, where: str, name: str) -> SecretStr | None:
-        path = self._base / name
+        path = self._config.base / name
         try:
             return SecretStr(path.read_text(encoding="utf-8").removesuffix("\n"))
         except (OSError, ValueError) as error:

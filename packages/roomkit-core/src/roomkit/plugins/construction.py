@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from roomkit.memory.store import InMemoryStore
 from roomkit.models.options import KitOptions
 from roomkit.models.vocabulary import about
 from roomkit.plugins.absence import absent_table
-from roomkit.plugins.components import Component, ComponentKind
+from roomkit.plugins.components import SINGLE_TABLES, Component, ComponentKind
 from roomkit.plugins.config import (
     ComponentPlan,
     KitPlan,
@@ -177,10 +177,10 @@ class Drawing:
             return None
         return self._configured(model, table, name, ())
 
-    def check(self, source: str) -> None:
-        """Raise `ConfigError` if anything was wrong."""
+    def check(self, plan: KitPlan) -> None:
+        """Raise `ConfigError` if anything was wrong with what a plan names."""
         if self._problems:
-            raise ConfigError(source, self._problems) from self._cause
+            raise plan.error(self._problems) from self._cause
 
     def _part(self, kind: ComponentKind, value: object, where: str) -> Blueprint | None:
         if isinstance(value, str):
@@ -254,7 +254,7 @@ async def plugin_settings(tables: Mapping[str, object], manager: PluginManager) 
     def check() -> Mapping[str, object]:
         drawing = Drawing(manager)
         made = drawing.tables(tables)
-        drawing.check("tables")
+        drawing.check(KitPlan(source="tables"))
         return _constructed(made)
 
     return await asyncio.to_thread(check) if tables else {}
@@ -318,43 +318,87 @@ def _constructed(tables: Mapping[str, object]) -> dict[str, object]:
     return {name: construct(made) if isinstance(made, Blueprint) else made for name, made in tables.items()}
 
 
-def _build(plan: KitPlan, manager: PluginManager) -> KitParts:
+async def check_components(plan: KitPlan, manager: PluginManager) -> Mapping[str, Blueprint]:
+    """Import and validate everything a plan names, and construct nothing.
+
+    Returns what would be built by its key in the file, a component before its parts: `channels.sms`,
+    `channels.sms.provider`. Raises `ConfigError` with everything that is wrong.
+    """
+    drawn = await asyncio.to_thread(_drawn, plan, manager)
+    named: dict[str, Mapping[str, object]] = {
+        "channels": drawn.channels,
+        "agents": drawn.agents,
+        "sources": drawn.sources,
+    }
+    tables: dict[str, object] = {**drawn.singles, **drawn.tables}
+    for table, entries in named.items():
+        tables |= {f"{table}.{key}": entry for key, entry in entries.items()}
+    return dict(_with_parts(tables))
+
+
+def _with_parts(tables: Mapping[str, object]) -> Iterator[tuple[str, Blueprint]]:
+    for key, made in tables.items():
+        if isinstance(made, Blueprint):
+            yield key, made
+            parts: dict[str, object] = {f"{key}.{name}": part for name, part in made.parts.items()}
+            for name, several in made.part_lists.items():
+                parts |= {f"{key}.{name}[{index}]": part for index, part in enumerate(several)}
+            yield from _with_parts(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Blueprints:
+    """Everything a plan names, drawn; `singles` are by their tables."""
+
+    singles: Mapping[str, Blueprint | None]
+    channels: Mapping[str, Blueprint]
+    agents: Mapping[str, Blueprint]
+    sources: Mapping[str, Blueprint]
+    tables: Mapping[str, object]
+
+
+def _drawn(plan: KitPlan, manager: PluginManager) -> _Blueprints:
     drawing = Drawing(manager, plan.problems)
-    store = drawing.plan(ComponentKind.STORE, plan.store, where="store")
-    locks = drawing.plan(ComponentKind.LOCKS, plan.locks, where="locks")
-    realtime = drawing.plan(ComponentKind.REALTIME, plan.realtime, where="realtime")
-    telemetry = drawing.plan(ComponentKind.TELEMETRY, plan.telemetry, where="telemetry")
-    identity = drawing.plan(ComponentKind.IDENTITY, plan.identity, where="identity")
-    router = drawing.plan(ComponentKind.ROUTER, plan.router, where="router")
-    media = drawing.plan(ComponentKind.MEDIA, plan.media, where="media")
-    fetch = drawing.plan(ComponentKind.FETCH, plan.fetch, where="fetch")
-    channels = drawing.channels("channels", plan.channels)
-    agents = drawing.channels("agents", plan.agents)
-    sources = drawing.sources(plan.sources)
-    tables = drawing.tables(plan.tables)
-    drawing.check(plan.source)
-    kept = _built(store, ConversationStore)
-    if kept is None and _takes_store(router):
-        kept = InMemoryStore()
+    drawn = _Blueprints(
+        singles={
+            table: drawing.plan(kind, getattr(plan, table), where=table)
+            for table, kind in SINGLE_TABLES.items()
+        },
+        channels=drawing.channels("channels", plan.channels),
+        agents=drawing.channels("agents", plan.agents),
+        sources=drawing.sources(plan.sources),
+        tables=drawing.tables(plan.tables),
+    )
+    drawing.check(plan)
+    return drawn
+
+
+def _build(plan: KitPlan, manager: PluginManager) -> KitParts:
+    drawn = _drawn(plan, manager)
+    singles = drawn.singles
+    takes_store = _takes_store(singles["router"])
+    store = _built(singles["store"], ConversationStore)
+    if store is None and takes_store:
+        store = InMemoryStore()
     return KitParts(
         options=plan.kit,
-        store=kept,
-        locks=_built(locks, RoomLockManager),
-        realtime=_built(realtime, RealtimeBackend),
-        telemetry=_built(telemetry, TelemetryProvider),
-        identity=_built(identity, IdentityResolver),
-        router=_built(router, InboundRoomRouter, **({"store": kept} if _takes_store(router) else {})),
-        media=_built(media, MediaStore),
-        fetch=_built(fetch, GuardedFetch),
-        channels=_built_channels(channels),
-        agents=_built_channels(agents),
+        store=store,
+        locks=_built(singles["locks"], RoomLockManager),
+        realtime=_built(singles["realtime"], RealtimeBackend),
+        telemetry=_built(singles["telemetry"], TelemetryProvider),
+        identity=_built(singles["identity"], IdentityResolver),
+        router=_built(singles["router"], InboundRoomRouter, **({"store": store} if takes_store else {})),
+        media=_built(singles["media"], MediaStore),
+        fetch=_built(singles["fetch"], GuardedFetch),
+        channels=_built_channels(drawn.channels),
+        agents=_built_channels(drawn.agents),
         sources={
             channel_id: (source, plan.sources[channel_id].run)
-            for channel_id, blueprint in sources.items()
+            for channel_id, blueprint in drawn.sources.items()
             if (source := _built(blueprint, SourceProvider)) is not None
         },
         bindings=plan.bindings,
-        tables=_constructed(tables),
+        tables=_constructed(drawn.tables),
     )
 
 

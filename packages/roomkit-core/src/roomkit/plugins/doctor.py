@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
@@ -58,6 +59,10 @@ class DoctorReport:
         """Report that something cannot work until the user acts; of `error` it shows where it was raised."""
         shown = () if error is None else tuple(traceback_lines(error, texts=True))[-_LINES:]
         self._findings.append(Finding(Verdict.FAILED, subject, message, next_step, self._plugin, shown))
+
+    def extend(self, findings: Iterable[Finding]) -> None:
+        """Add findings of another report."""
+        self._findings.extend(findings)
 
     def expect_module(self, subject: str, module: str, *, distribution: str) -> None:
         """Check that the SDK `module` is installed; `distribution` is the plugin that brings it."""

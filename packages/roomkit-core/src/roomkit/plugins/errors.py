@@ -99,15 +99,24 @@ class PluginHooksError(PluginError):
 
 
 class ConfigError(PluginError):
-    """A configuration is wrong. `problems` lists everything found in it, not just the first."""
+    """A configuration is wrong. `problems` lists everything found in it, not just the first.
+
+    `lines` has the line of the file that each problem is about, where one is known.
+    """
 
     code = "config"
 
-    def __init__(self, source: str, problems: Iterable[str]) -> None:
+    def __init__(self, source: str, problems: Iterable[str], lines: Iterable[int | None] = ()) -> None:
         self.source = source
         self.problems = tuple(problems)
-        lines = "".join(f"\n  - {printable(problem)}" for problem in self.problems)
-        super().__init__(f"{printable(source)} cannot be used:{lines}")
+        self.lines = (*lines, *[None] * len(self.problems))[: len(self.problems)]
+        listed = "".join(
+            f"\n  - {self._located(*each)}" for each in zip(self.problems, self.lines, strict=True)
+        )
+        super().__init__(f"{printable(source)} cannot be used:{listed}")
+
+    def _located(self, problem: str, line: int | None) -> str:
+        return printable(problem if line is None else f"{self.source}:{line}: {problem}")
 
 
 def describe(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.options import KitOptions
-from roomkit.plugins.components import SINGLE_TABLES, Component, ComponentKind, ComponentState
+from roomkit.plugins.components import PROFILES, SINGLE_TABLES, Component, ComponentKind, ComponentState
 from roomkit.plugins.config import BINDING_FIELDS, SourceOptions
 from roomkit.plugins.construction import config_model, imported_model
 from roomkit.plugins.errors import PluginBrokenError, describe
@@ -46,6 +46,8 @@ def json_schema(manager: PluginManager) -> Schema:
         tables[table] = _own_table(table, reference, definitions)
     for option, kind in manager.options().items():
         tables[option] = _choice(manager, kind, definitions)
+    names: Schema = {"type": "object", "propertyNames": {"enum": [*tables]}}
+    tables[PROFILES] = {"type": "object", "additionalProperties": names}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "roomkit.toml",

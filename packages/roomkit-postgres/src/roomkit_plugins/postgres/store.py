@@ -156,6 +156,13 @@ class PostgresStore(SQLStore):
         """
         return await searching.search(self._database, room_id, query, reader, limit)
 
+    async def probe(self) -> str:
+        """Return what opening the store would do, as `SupportsProbe` says; nothing is done.
+
+        Raises what opening it would raise.
+        """
+        return (await self.plan_migration(self.config)).summary
+
     @staticmethod
     async def plan_migration(config: PostgresConfig | str) -> MigrationPlan:
         """Return what opening the store would do to its database; nothing is done.

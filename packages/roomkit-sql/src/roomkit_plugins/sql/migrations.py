@@ -37,6 +37,15 @@ class MigrationPlan:
     steps: tuple[str, ...]
     rows: Mapping[str, int]
 
+    @property
+    def summary(self) -> str:
+        """What opening the store would do, in one line."""
+        if not self.found:
+            return f"{self.where} is empty: opening it makes schema version {self.wanted}"
+        if self.steps:
+            return f"{self.where} has schema version {self.found}: opening it migrates to {self.wanted}"
+        return f"{self.where} has schema version {self.found}, the newest"
+
 
 def planned(where: str, found: int, steps: Sequence[Step], rows: Mapping[str, int]) -> MigrationPlan:
     """Return the plan to bring a schema of version `found` to that of the last step."""

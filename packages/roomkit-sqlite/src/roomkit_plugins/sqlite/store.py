@@ -157,6 +157,13 @@ class SQLiteStore(SQLStore):
         """
         await self._database.maintain(partial(compact, path=self.config.path))
 
+    async def probe(self) -> str:
+        """Return what opening the store would do, as `SupportsProbe` says; nothing is done.
+
+        Raises what opening it would raise.
+        """
+        return (await self.plan_migration(self.config)).summary
+
     @staticmethod
     async def plan_migration(config: SQLiteConfig | str | os.PathLike[str]) -> MigrationPlan:
         """Return what opening the file would do to it; nothing is done, and no file is made.
