@@ -684,3 +684,36 @@ async def test_what_each_gate_did_is_told(stage):
         ("strict", "block"),
     ]
     assert [round(each["duration_ms"]) for each in told["verdicts"]] == [2000, 0]
+
+
+class TestVendorsPayload:
+    async def test_a_gate_may_drop_what_repeats_the_content(self, pair):
+        """The vendor's payload is as received, unless a gate takes the secret out of it, too."""
+
+        @pair.kit.hook(BEFORE)
+        async def redact(event, context):
+            source = event.source.replace(raw_payload={}, channel_id="elsewhere", participant_id="eve")
+            return HookResult.modify(event.replace(content=TextContent(body="###"), source=source))
+
+        said = await pair.say("my PIN is 4711", raw_payload={"Body": "my PIN is 4711"})
+        (stored,) = [each for each in await pair.kit.get_timeline("r1") if is_message(each)]
+        assert "4711" not in stored.model_dump_json()
+        assert (stored.source.channel_id, stored.source.participant_id) == ("alice", "alice")
+        assert said.event.source.raw_payload == {}
+
+    async def test_it_stays_as_a_gate_left_it_when_the_room_changes_meanwhile(self, pair):
+        """The commit is planned again on the room as it is then."""
+        changed = []
+
+        @pair.kit.hook(BEFORE)
+        async def redact(event, context):
+            if not changed:
+                changed.append(True)
+                room = await pair.kit.store.get_room("r1")
+                await pair.kit.store.update_room(room.replace(metadata={"changed": True}))
+            source = event.source.replace(raw_payload={})
+            return HookResult.modify(event.replace(content=TextContent(body="###"), source=source))
+
+        await pair.say("my PIN is 4711", raw_payload={"Body": "my PIN is 4711"})
+        (stored,) = [each for each in await pair.kit.get_timeline("r1") if is_message(each)]
+        assert "4711" not in stored.model_dump_json()

@@ -13,6 +13,7 @@ from roomkit.models import (
     ChannelType,
     EditContent,
     EventType,
+    HookResult,
     HookTrigger,
     IdentificationStatus,
     Identity,
@@ -407,3 +408,21 @@ class TestStrangers:
             first = (await stage.timeline(room_id, messages=False))[1]
             assert isinstance(first.content, SystemContent)
             assert first.content.code == "participant_joined_identified"
+
+
+async def test_a_gate_sees_the_sender_who_joins_with_the_message(staging: Any) -> None:
+    """As they are once it is committed, and not where it is refused."""
+    async with staging(identity_resolver=MockIdentityResolver({"+1": BOB})) as stage:
+        seen: list[Any] = []
+
+        @stage.kit.hook(HookTrigger.BEFORE_BROADCAST)
+        async def gate(event: Any, context: Any) -> HookResult:
+            seen.append((event.source.participant_id, context.get_participant("bob")))
+            return HookResult.allow()
+
+        await stage.socket("ws")
+        result = await stage.say(channel="ws", by="+1")
+        ((participant_id, person),) = seen
+        assert participant_id == "bob"
+        assert (person.identity_id, person.identification) == ("bob", Status.IDENTIFIED)
+        assert [each.id for each in await stage.kit.list_participants(result.event.room_id)] == ["bob"]

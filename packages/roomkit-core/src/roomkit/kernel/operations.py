@@ -32,6 +32,7 @@ from roomkit.models.enums import (
     ChannelType,
     ConsentState,
 )
+from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 from roomkit.models.rights import ErasureReceipt, PersonExport, RoomExport
 from roomkit.models.room import AIConfig, Room, RoomTimers
@@ -405,6 +406,17 @@ class RoomOperations(ConversationOperations):
     async def list_participants(self, room_id: str) -> list[Participant]:
         """Return the participants of a room."""
         return await self._store.list_participants(room_id) if await self._sees(room_id) else []
+
+    async def get_identity(self, identity_id: str) -> Identity | None:
+        """Return an identity, None if there is none of that id."""
+        await self._enter()
+        return await self._store.get_identity(identity_id, organization_id=self._organization_id)
+
+    async def link_address(self, identity_id: str, channel_type: str, address: str) -> None:
+        """Add an address to an identity. Raises IdentityNotFoundError."""
+        await self._enter()
+        await self._check_identity(identity_id)
+        await self._store.link_address(identity_id, channel_type, address)
 
     async def set_consent(
         self,

@@ -124,18 +124,9 @@ class Tenant(RoomOperations):
         identity = Identity.model_validate({**fields, **given, "channel_addresses": addresses})
         return await self._store.create_identity(identity)
 
-    async def get_identity(self, identity_id: str) -> Identity | None:
-        """Return an identity."""
-        return await self._store.get_identity(identity_id, organization_id=self._id)
-
     async def resolve_identity(self, channel_type: str, address: str) -> Identity | None:
         """Return who has that address in the organization."""
         return await self._store.resolve_identity(channel_type, address, organization_id=self._id)
-
-    async def link_address(self, identity_id: str, channel_type: str, address: str) -> None:
-        """Add an address to an identity. Raises IdentityNotFoundError."""
-        await self._check_identity(identity_id)
-        await self._store.link_address(identity_id, channel_type, address)
 
 
 class Tenants:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
     from roomkit.models.base import Json
-    from roomkit.models.event import RoomEvent
+    from roomkit.models.event import EventSource, RoomEvent
     from roomkit.models.options import KitOptions
 
 __all__ = ["Writer"]
@@ -354,7 +354,8 @@ class Writer:
                     verdict = await self._gate(record, planned, hooks, tenure)
                     seen = _seen(record, version)
                 elif verdict is not None and verdict.payload.source is not planned.event.source:
-                    verdict.payload = verdict.payload.replace(source=planned.event.source)
+                    source = _source_as_judged(verdict.payload, planned.event)
+                    verdict.payload = verdict.payload.replace(source=source)
         raise StaleRoomError(
             f"room {event.room_id!r} changed {_MAX_REPLANS} times while an event was being committed: "
             "try again"
@@ -410,7 +411,10 @@ class Writer:
             event.room_id, is_gate=True, after=after, fence=tenure.fence, event=event, cascade=draft.cascade
         ) as work:
             try:
-                verdict = await self._hooks.run_gates(hooks, event, RecordContext(record), tenure.deadline)
+                context = RecordContext(record)
+                if draft.participant is not None:
+                    context.joining = draft.participant
+                verdict = await self._hooks.run_gates(hooks, event, context, tenure.deadline)
             finally:
                 await _end(work)
         if self._events.wants("event_gated"):
@@ -549,12 +553,18 @@ def _as_written(judged: RoomEvent, event: RoomEvent) -> RoomEvent:
     return judged.replace(
         id=event.id,
         room_id=event.room_id,
-        source=event.source,
+        source=_source_as_judged(judged, event),
         index=event.index,
         status=event.status,
         chain_depth=event.chain_depth,
         idempotency_key=event.idempotency_key,
     )
+
+
+def _source_as_judged(judged: RoomEvent, event: RoomEvent) -> EventSource:
+    """Return an event's own source, with the vendor's payload as gates left it: it repeats the content."""
+    payload = judged.source.raw_payload
+    return event.source if payload == event.source.raw_payload else event.source.replace(raw_payload=payload)
 
 
 def _duplicated(duplicate: DuplicateEventError, draft: Draft) -> Written:

@@ -59,6 +59,8 @@ class RecordContext(RoomContext):
     """Which piece of a split message is being delivered: each has an idempotency key of its own."""
     provider: str | None = None
     """By which of its channel's several providers."""
+    joining: Participant | None = None
+    """The sender of the message that gates judge, as they are once it is committed."""
 
     def __init__(
         self,
@@ -104,7 +106,10 @@ class RecordContext(RoomContext):
     def participants(self) -> Sequence[Participant]:
         """Everybody known in the room."""
         if self._people is None:
-            self._people = tuple(self._record.participants.values())
+            people = self._record.participants
+            if self.joining is not None:
+                people = {**people, self.joining.id: self.joining}
+            self._people = tuple(people.values())
         return self._people
 
     @property
