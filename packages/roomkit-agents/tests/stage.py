@@ -56,10 +56,10 @@ def agent(name: str, *answers: Any, streaming: bool = False, delay: float = 0, *
     return Agent(name, provider, **options)
 
 
-def worker_maker() -> Callable[[], RoomKit]:
+def worker_maker(**options: Any) -> Callable[[], RoomKit]:
     """Return what makes kits that are workers on one store."""
     store, locks, realtime = SharedStore(), InMemoryLockManager(), InMemoryRealtime()
-    parts: Any = {"lock_manager": locks, "realtime": realtime, "single_process": True}
+    parts: Any = {"lock_manager": locks, "realtime": realtime, "single_process": True, **options}
     return lambda: RoomKit(store, clock=VirtualClock(), **parts)
 
 

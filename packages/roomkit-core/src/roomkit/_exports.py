@@ -513,6 +513,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.agents import HandoffResult as HandoffResult
     from roomkit_plugins.agents import ImmediateDelivery as ImmediateDelivery
     from roomkit_plugins.agents import ModelDecides as ModelDecides
+    from roomkit_plugins.agents import PersonVerification as PersonVerification
     from roomkit_plugins.agents import PhaseTransition as PhaseTransition
     from roomkit_plugins.agents import PipelineStage as PipelineStage
     from roomkit_plugins.agents import ReviewLoop as ReviewLoop
@@ -525,6 +526,9 @@ if TYPE_CHECKING:
     from roomkit_plugins.agents import Strategy as Strategy
     from roomkit_plugins.agents import Supervision as Supervision
     from roomkit_plugins.agents import Swarm as Swarm
+    from roomkit_plugins.agents import Verification as Verification
+    from roomkit_plugins.agents import VerificationStatus as VerificationStatus
+    from roomkit_plugins.agents import VerificationTexts as VerificationTexts
     from roomkit_plugins.agents import build_delegate_tool as build_delegate_tool
     from roomkit_plugins.agents import build_handoff_tool as build_handoff_tool
     from roomkit_plugins.agents import get_conversation_state as get_conversation_state
@@ -997,6 +1001,7 @@ HOMES = {
     "ParticipantStatus": "roomkit.models.enums",
     "PeopleStore": "roomkit.abc.store.people",
     "PersonExport": "roomkit.models.rights",
+    "PersonVerification": "roomkit_plugins.agents",
     "PhaseTransition": "roomkit_plugins.agents",
     "Piece": "roomkit.abc.services.homes",
     "PieceError": "roomkit.abc.services.homes",
@@ -1279,6 +1284,9 @@ HOMES = {
     "ValueStore": "roomkit.abc.store.values",
     "ValueTable": "roomkit.memory.values",
     "Values": "roomkit.abc.services.values",
+    "Verification": "roomkit_plugins.agents",
+    "VerificationStatus": "roomkit_plugins.agents",
+    "VerificationTexts": "roomkit_plugins.agents",
     "VideoContent": "roomkit.models.content",
     "Violation": "roomkit_plugins.testing",
     "VirtualClock": "roomkit_plugins.testing",

@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from roomkit_plugins.agents.strategies import Swarm as Swarm
     from roomkit_plugins.agents.strategy import Decision as Decision
     from roomkit_plugins.agents.strategy import Strategy as Strategy
+    from roomkit_plugins.agents.verification.people import PersonVerification as PersonVerification
+    from roomkit_plugins.agents.verification.rules import VerificationTexts as VerificationTexts
+    from roomkit_plugins.agents.verification.standing import Verification as Verification
+    from roomkit_plugins.agents.verification.standing import VerificationStatus as VerificationStatus
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
@@ -71,6 +75,7 @@ else:
             "HandoffResult": "handoff",
             "ImmediateDelivery": "delegated",
             "ModelDecides": "speaking",
+            "PersonVerification": "verification.people",
             "PhaseTransition": "state",
             "PipelineStage": "pipeline",
             "ReviewLoop": "strategies",
@@ -83,6 +88,9 @@ else:
             "Strategy": "strategy",
             "Supervision": "strategies",
             "Swarm": "strategies",
+            "Verification": "verification.standing",
+            "VerificationStatus": "verification.standing",
+            "VerificationTexts": "verification.rules",
             "build_delegate_tool": "delegation",
             "build_handoff_tool": "handoff",
             "get_conversation_state": "state",

@@ -6,7 +6,7 @@ from roomkit.models.content import TextContent
 from roomkit.models.enums import ChannelType
 from roomkit.models.event import SYSTEM_CHANNEL_ID, EventSource, RoomEvent
 
-__all__ = ["note_to"]
+__all__ = ["note_to", "notice_on"]
 
 
 def note_to(
@@ -33,4 +33,15 @@ def note_to(
         response_visibility="all",
         addressed_to=(agent_id,) if asks else (),
         idempotency_key=key,
+    )
+
+
+def notice_on(channel_id: str, room_id: str, words: str) -> RoomEvent:
+    """Return words of the system that are shown on one channel, and that no agent answers."""
+    return RoomEvent(
+        room_id=room_id,
+        source=EventSource(channel_id=SYSTEM_CHANNEL_ID, channel_type=ChannelType.SYSTEM),
+        content=TextContent(body=words),
+        visibility=channel_id,
+        addressed_to=(),
     )

@@ -38,6 +38,9 @@ def roomkit_register(registry: Registry) -> None:
         parts={"inner": "memory"},
     )
     registry.add_channel_type("agents")
+    registry.add_trigger(
+        "on_verification", payload="roomkit_plugins.agents.verification.standing:Verification"
+    )
     registry.add_method("delegate", "roomkit_plugins.agents.delegation:delegate")
 
 

@@ -1,0 +1,200 @@
+"""Whether a person is verified: what is kept of it, and what may change it. Pure; the clock is passed in."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from roomkit.models.base import Record
+from roomkit.models.values import Int, Key, Label, Text
+
+__all__ = ["Challenge", "CodeAnswer", "PersonStanding", "Verification", "VerificationStatus", "Waiting"]
+
+MAX_CODES = 4
+"""How many codes of one challenge count: each attempt to send it makes another."""
+MAX_WAITING = 16
+_REMEMBERED = timedelta(hours=1)
+"""For how long a code that was issued is withheld from what its person says."""
+
+
+class VerificationStatus(StrEnum):
+    """Whether a person has proved who they are."""
+
+    UNVERIFIED = "unverified"
+    PENDING = "pending"
+    VERIFIED = "verified"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+class Verification(Record):
+    """Whether a person is verified, as it is now; the payload of `on_verification`.
+
+    `method` is "code", or what the program gave to `verify`. It holds from `verified_at` until `expires_at`.
+    `reason` says why a verification expired or was revoked.
+    """
+
+    identity_id: Key
+    organization_id: Key | None = None
+    status: VerificationStatus = VerificationStatus.UNVERIFIED
+    method: Label | None = None
+    verified_at: datetime | None = None
+    expires_at: datetime | None = None
+    reason: Label = ""
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether sensitive tools run for the person."""
+        return self.status is VerificationStatus.VERIFIED
+
+
+class Waiting(Record):
+    """An agent that was refused a tool, and is asked again once its person is verified."""
+
+    room_id: Key
+    agent_id: Key
+    tool: Text
+    participant_id: Key | None = None
+
+
+class Challenge(Record):
+    """A code that a person was asked for. `left` is how many wrong answers it takes; one ends it."""
+
+    id: Key
+    asked_at: datetime
+    expires_at: datetime
+    left: Int = Field(ge=0)
+    digests: tuple[Text, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+
+
+class Issued(Record):
+    """A code that was sent, as its digest."""
+
+    digest: Text
+    at: datetime
+
+
+@dataclass(slots=True, frozen=True)
+class CodeAnswer:
+    """What a message is to a person's verification; only `none` leaves it as it is."""
+
+    kind: Literal["none", "withheld", "wrong", "failed", "verified"] = "none"
+    left: int = 0
+    challenge: Challenge | None = None
+
+
+class PersonStanding(Record):
+    """What is kept of one person's verification."""
+
+    salt: Text
+    method: Label | None = None
+    verified_at: datetime | None = None
+    expires_at: datetime | None = None
+    revoked: bool = False
+    reason: Label = ""
+    challenge: Challenge | None = None
+    issued: tuple[Issued, ...] = ()
+    asked: tuple[datetime, ...] = ()
+
+    def status(self, now: datetime) -> VerificationStatus:
+        """Return where it stands at an instant."""
+        if self.is_verified(now):
+            return VerificationStatus.VERIFIED
+        if self.open(now) is not None:
+            return VerificationStatus.PENDING
+        if self.revoked:
+            return VerificationStatus.REVOKED
+        if self.verified_at is not None or self.challenge is not None or self.reason:
+            return VerificationStatus.EXPIRED
+        return VerificationStatus.UNVERIFIED
+
+    def is_verified(self, now: datetime) -> bool:
+        """Whether the person is verified at an instant."""
+        return self.expires_at is not None and not self.revoked and now < self.expires_at
+
+    def open(self, now: datetime) -> Challenge | None:
+        """Return the challenge that can be answered."""
+        challenge = self.challenge
+        return challenge if challenge is not None and now < challenge.expires_at else None
+
+    def knows_codes(self, now: datetime) -> bool:
+        """Whether digits of the person may be a code."""
+        return self.open(now) is not None or any(now < each.at + _REMEMBERED for each in self.issued)
+
+    # -- changes ------------------------------------------------------------------------------
+
+    def with_challenge(self, challenge: Challenge) -> PersonStanding:
+        """Return it with another challenge; those who wait for the former one wait for this."""
+        waiting = challenge.waiting
+        if self.challenge is not None:
+            waiting = tuple(dict.fromkeys((*self.challenge.waiting, *waiting)))
+        hour = challenge.asked_at - timedelta(hours=1)
+        return self.replace(
+            challenge=challenge.replace(waiting=waiting[-MAX_WAITING:]),
+            asked=(*(each for each in self.asked if each > hour), challenge.asked_at),
+        )
+
+    def with_waiting(self, waiting: Waiting) -> PersonStanding:
+        """Return it with one more agent that waits for the open challenge."""
+        assert self.challenge is not None
+        after = tuple(dict.fromkeys((*self.challenge.waiting, waiting)))
+        return self.replace(challenge=self.challenge.replace(waiting=after[-MAX_WAITING:]))
+
+    def with_code(self, challenge_id: str, digest: str, now: datetime) -> PersonStanding | None:
+        """Return it with one more code of a challenge; None if that is over."""
+        challenge = self.open(now)
+        if challenge is None or challenge.id != challenge_id:
+            return None
+        codes = (*challenge.digests, digest)[-MAX_CODES:]
+        known = [each for each in self.issued if now < each.at + _REMEMBERED]
+        return self.replace(
+            challenge=challenge.replace(digests=codes),
+            issued=(*known, Issued(digest=digest, at=now))[-32:],
+        )
+
+    def answered(
+        self, given: Sequence[str], quoted: Sequence[str], now: datetime, ttl: timedelta
+    ) -> tuple[PersonStanding, CodeAnswer]:
+        """Return it after a message with codes, of which these are the digests, and what the message was.
+
+        Those `given` count as answers, one by one; those that are only `quoted` do not.
+        """
+        challenge = self.open(now)
+        if challenge is None:
+            known = [each.digest for each in self.issued if now < each.at + _REMEMBERED]
+            found = _has_match((*given, *quoted), known)
+            return self, CodeAnswer("withheld" if found else "none")
+        if _has_match(given[: challenge.left], challenge.digests):
+            return self.verified("code", now, ttl), CodeAnswer("verified", challenge=challenge)
+        left = max(challenge.left - len(given), 0)
+        if not left:
+            ended = self.replace(challenge=None, reason="attempts_exhausted")
+            return ended, CodeAnswer("failed", challenge=challenge)
+        after = self.replace(challenge=challenge.replace(left=left))
+        return after, CodeAnswer("wrong" if given else "withheld", left, challenge)
+
+    def verified(self, method: str, now: datetime, ttl: timedelta) -> PersonStanding:
+        """Return it as verified from now on."""
+        return self.replace(
+            method=method, verified_at=now, expires_at=now + ttl, revoked=False, reason="", challenge=None
+        )
+
+    def ended(self, reason: str) -> PersonStanding:
+        """Return it without the challenge, which nothing has answered."""
+        return self.replace(challenge=None, reason=reason)
+
+    def as_revoked(self, reason: str) -> PersonStanding:
+        """Return it as revoked; a challenge is over, too."""
+        return self.replace(revoked=True, reason=reason, challenge=None)
+
+
+def _has_match(given: Sequence[str], known: Sequence[str]) -> bool:
+    """Return whether any is among those; every pair is compared, each in constant time."""
+    return sum(hmac.compare_digest(one, other) for one in given for other in known) > 0
