@@ -13,6 +13,14 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
+STORIES = (
+    "approval_by_text",
+    "bilingual_hotline",
+    "delegated_research",
+    "reviewer_loop",
+    "support_triage",
+)
+"""Conversations of several agents and people; `test_stories.py` says who sees what in them."""
 
 
 def promised(example: Path) -> str:
@@ -37,8 +45,8 @@ def test_an_example_prints_what_it_says(example):
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_is_small_and_listed(example):
-    """At most sixty lines besides what it prints and imports, and a row in the README."""
+    """At most sixty lines besides what it prints and imports, a story eighty, and a row in the README."""
     text = example.read_text(encoding="utf-8")
     program = [node for node in ast.parse(text).body if not isinstance(node, ast.Import | ast.ImportFrom)][1:]
-    assert len(text.splitlines()) - program[0].lineno < 60
+    assert len(text.splitlines()) - program[0].lineno < (80 if example.stem in STORIES else 60)
     assert f"[`{example.name}`]({example.name})" in (FOLDER / "README.md").read_text(encoding="utf-8")
