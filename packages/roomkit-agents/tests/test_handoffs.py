@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from roomkit import (
     PipelineStage,
     RoutingConditions,
     RoutingRule,
+    Swarm,
     TextContent,
     setup_handoff,
     text_of,
@@ -96,6 +98,24 @@ async def test_two_agents_do_not_hand_a_conversation_to_and_fro() -> None:
         await stage.says("back to triage, please")
         assert stage.web.texts()[-1] == "Triage here."
         assert (await stage.state()).phase == "triage"
+
+
+async def test_a_handoff_whose_answer_would_be_too_deep_in_the_chain_is_refused() -> None:
+    """The person has an answer, by the last agent that the chain has room for; else nobody would answer."""
+    names = [f"a{number}" for number in range(6)]
+    agents = [agent(name, hands_to(after), f"{name} answers") for name, after in pairwise([*names, "a0"])]
+    stage = Stage(*agents)
+    Swarm(names).install(stage.kit, agents)
+    async with stage.kit:
+        await stage.open()
+        await stage.says("hello")
+        assert stage.web.texts() == ["a3 answers"]
+        assert (await stage.state()).active_agent_id == "a3"
+        assert stage.triggers == [*["on_handoff"] * 3, "on_handoff_rejected"]
+        assert stage.fired[-1][1].result.reason == (
+            "the answer of a4 would be number 5 in a chain of answers, of which max_chain_depth allows 4: answer "
+            "the person"
+        )
 
 
 async def test_a_message_that_waited_for_the_agent_before_goes_to_the_next_one() -> None:

@@ -196,6 +196,13 @@ class HandoffHandler:
             raise _Refused(f"{asked.caller} may hand over to: {', '.join(named)}")
         if len(asked.request.summary) > MAX_SUMMARY:
             raise _Refused(f"the summary has more than {MAX_SUMMARY} characters: shorten it")
+        deepest = self.kit.settings.max_chain_depth
+        if asked.turn is not None and asked.target != HUMAN and asked.turn.chain_depth + 2 >= deepest:
+            # The words that hand over are one deeper than the turn, and the next agent's answer is two.
+            raise _Refused(
+                f"the answer of {asked.target} would be number {asked.turn.chain_depth + 2} in a chain of "
+                f"answers, of which max_chain_depth allows {deepest - 1}: answer the person"
+            )
 
     @staticmethod
     def _is_repeated(asked: _Asked, own: OwnState, state: ConversationState) -> bool:
