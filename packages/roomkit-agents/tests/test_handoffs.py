@@ -113,8 +113,8 @@ async def test_a_handoff_whose_answer_would_be_too_deep_in_the_chain_is_refused(
         assert (await stage.state()).active_agent_id == "a3"
         assert stage.triggers == [*["on_handoff"] * 3, "on_handoff_rejected"]
         assert stage.fired[-1][1].result.reason == (
-            "the answer of a4 would be number 5 in a chain of answers, of which max_chain_depth allows 4: answer "
-            "the person"
+            "the answer of a4 would be number 5 in a chain of answers, of which max_chain_depth allows 4: "
+            "answer the person"
         )
 
 

@@ -20,6 +20,7 @@ from roomkit_plugins.agents.delegated import ContextOnlyDelivery, DelegatedTaskR
 from roomkit_plugins.agents.desk import DESK, OPEN, OnComplete, TaskDesk, result_of
 from roomkit_plugins.agents.notes import note_to
 from roomkit_plugins.agents.state import NAMESPACE, get_conversation_state
+from roomkit_plugins.ai.shape import attributed
 from roomkit_plugins.ai.tools import RunnableTool, current_tool_call
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ async def _context(
         words.append(f"Context: {json.dumps(dict(context), ensure_ascii=False, default=str)}")
     if inherit > 0 and notify is not None:
         said = [
-            f"{each.source.participant_id or each.source.channel_id}: {text_of(each.content)}"
+            attributed(each.source.participant_id or each.source.channel_id, text_of(each.content))
             for each in await _newest_messages(kit, room_id, notify, inherit)
         ]
         words.append("The conversation so far:\n" + "\n".join(said))

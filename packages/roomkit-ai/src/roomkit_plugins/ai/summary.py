@@ -18,6 +18,7 @@ from roomkit.models.enums import ChannelCategory, ChannelType
 from roomkit.models.generation import AIContext
 from roomkit_plugins.ai.history import history_of
 from roomkit_plugins.ai.memory import newest_that_fit, usable_budget
+from roomkit_plugins.ai.shape import attributed
 from roomkit_plugins.ai.tokens import of_event, of_messages
 from roomkit_plugins.ai.transcript import Transcript
 
@@ -203,4 +204,4 @@ def _reader(room_id: str, channel_id: str | None) -> ChannelBinding:
 
 def _lines(events: Sequence[RoomEvent], context: RoomContext, reader: ChannelBinding) -> list[str]:
     messages = filter(None, Transcript(reader, context, vision=False).messages((*events,), context))
-    return [f"{one.name or one.role}: {one.content}" for one in messages if isinstance(one.content, str)]
+    return [attributed(one.name or one.role, one.content) for one in messages if isinstance(one.content, str)]
