@@ -133,11 +133,11 @@ async def test_a_message_and_the_turn_that_answers_it_are_one_trace(sdk, streami
     (tool,) = sdk.named("execute_tool look_up")
     assert spans[tool.parent.span_id] is first
     for span in (first, second):
-        assert next(above(span)) == "roomkit.framework.delivery"
+        assert next(above(span)) == "invoke_agent agent"
         assert [*above(span)][-1] == "roomkit.framework.inbound"
     assert any("roomkit.framework.inbound" in above(each) for each in sdk.named("roomkit.hook.sync"))
     answered = [each for each in sdk.named("roomkit.framework.broadcast") if [*above(each)]]
-    assert any("roomkit.framework.delivery" in above(each) for each in answered)
+    assert any("invoke_agent agent" in above(each) for each in answered)
 
 
 async def test_requests_and_calls_have_the_names_of_the_conventions(sdk):
@@ -151,7 +151,7 @@ async def test_requests_and_calls_have_the_names_of_the_conventions(sdk):
         "gen_ai.request.model": "model-1",
         "gen_ai.request.stream": False,
         "gen_ai.conversation.id": "r1",
-        "gen_ai.agent.id": "agent",
+        "gen_ai.agent.name": "agent",
         "gen_ai.usage.input_tokens": 11,
         "gen_ai.usage.output_tokens": 7,
         "gen_ai.usage.cache_read.input_tokens": 3,
@@ -173,6 +173,67 @@ async def test_requests_and_calls_have_the_names_of_the_conventions(sdk):
     }
     assert tokens == {"input": 22, "output": 14}
     assert "roomkit.span.duration" in measured
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+async def test_a_turn_is_an_invocation_of_its_agent(sdk, streaming):
+    """With what its requests used together, and how many requests and calls it took."""
+    async with RoomKit(telemetry=sdk.config) as kit:
+        await ask(kit, agent(streaming=streaming))
+    (turn,) = sdk.named("invoke_agent")
+    assert (turn.name, turn.kind) == ("invoke_agent agent", trace.SpanKind.INTERNAL)
+    known = {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.agent.name": "agent",
+        "gen_ai.conversation.id": "r1",
+        "gen_ai.provider.name": "MockAIProvider",
+        "gen_ai.request.model": "model-1",
+        "gen_ai.usage.input_tokens": 22,
+        "gen_ai.usage.output_tokens": 14,
+        "gen_ai.usage.cache_read.input_tokens": 6,
+    }
+    assert known.items() <= turn.attributes.items()
+    measured = sdk.metrics()
+    for name, unit, total in (("inference_calls", "{call}", 2), ("tool_calls", "{call}", 1)):
+        found = measured[f"gen_ai.invoke_agent.{name}"]
+        (point,) = found.points
+        assert (found.unit, point.count, point.sum) == (unit, 1, total)
+        assert point.attributes["gen_ai.agent.name"] == "agent"
+    assert measured["gen_ai.invoke_agent.duration"].points[0].count == 1
+    tool = measured["gen_ai.execute_tool.duration"].points[0]
+    assert tool.attributes["gen_ai.tool.name"] == "look_up"
+    kinds = {point.attributes["roomkit.span.kind"] for point in measured["roomkit.span.duration"].points}
+    assert "llm.tool_call" not in kinds
+
+
+async def test_a_turn_that_fails_is_an_error_of_its_agent(sdk):
+    """And leaves nothing behind: the next turn of the room is counted from nought."""
+    failing = AIChannel("agent", MockAIProvider([RuntimeError("card 4111 was refused"), "Hello."]))
+    async with RoomKit(telemetry=sdk.config) as kit:
+        await ask(kit, failing)
+        again = InboundMessage(channel_id="ws", sender_id="ann", content=TextContent(body="And now?"))
+        await kit.process_inbound(again, room_id="r1")
+    first, second = sdk.named("invoke_agent")
+    assert (first.status.status_code, first.attributes["error.type"]) == (
+        trace.StatusCode.ERROR,
+        "RuntimeError",
+    )
+    assert second.status.status_code is not trace.StatusCode.ERROR
+    calls = sdk.metrics()["gen_ai.invoke_agent.inference_calls"].points
+    assert [(point.count, point.sum) for point in calls] == [(2, 2)]
+
+
+async def test_deliveries_to_people_are_no_invocations(sdk):
+    async with RoomKit(telemetry=sdk.config) as kit:
+        kit.register_channel(RecordingChannel("web"))
+        kit.register_channel(RecordingChannel("sms"))
+        await kit.create_room("r1")
+        for channel_id in ("web", "sms"):
+            await kit.attach_channel("r1", channel_id)
+        said = InboundMessage(channel_id="web", sender_id="ann", content=TextContent(body="hello"))
+        await kit.process_inbound(said, room_id="r1")
+    assert sdk.named("invoke_agent") == []
+    assert [span.kind for span in sdk.named("roomkit.framework.delivery")] == [trace.SpanKind.PRODUCER]
 
 
 async def test_nothing_that_was_said_is_recorded(sdk):

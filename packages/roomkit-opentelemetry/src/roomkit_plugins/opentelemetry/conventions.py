@@ -1,6 +1,6 @@
 """The names that OpenTelemetry has for what RoomKit measures.
 
-Semantic Conventions 1.44, "Generative AI" (in development: names are written out, so that the version of the
+GenAI semantic conventions 0.1 (in development: names are written out, so that the version of the
 `opentelemetry-semantic-conventions` package does not matter). Everything else is under `roomkit.`.
 """
 
@@ -9,13 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from roomkit.models.enums import ChannelType
 from roomkit.models.telemetry import Attr, SpanKind
 
-__all__ = ["Value", "attributes_of", "code_of", "name_of", "provider_of"]
+__all__ = [
+    "CHAT",
+    "EXECUTE_TOOL",
+    "INVOKE_AGENT",
+    "Value",
+    "attributes_of",
+    "code_of",
+    "name_of",
+    "operation_of",
+    "provider_of",
+]
 
 type Value = str | bool | int | float
 
-OPERATIONS = {SpanKind.LLM_GENERATE: "chat", SpanKind.LLM_TOOL_CALL: "execute_tool"}
+CHAT = "chat"
+EXECUTE_TOOL = "execute_tool"
+INVOKE_AGENT = "invoke_agent"
+_SUBJECTS = {CHAT: Attr.MODEL, EXECUTE_TOOL: Attr.LLM_TOOL_NAME, INVOKE_AGENT: Attr.CHANNEL_ID}
+"""What follows the operation in a span's name."""
 _PROVIDERS = {
     "anthropic": "anthropic",
     "azure": "azure.ai.openai",
@@ -36,7 +51,6 @@ _GEN_AI = {
     Attr.LLM_TOOL_NAME: "gen_ai.tool.name",
     Attr.LLM_TOOL_CALL_ID: "gen_ai.tool.call.id",
     Attr.ROOM_ID: "gen_ai.conversation.id",
-    Attr.CHANNEL_ID: "gen_ai.agent.id",
 }
 _SAID = frozenset({Attr.STT_TEXT})
 _NEVER = frozenset({Attr.DELIVERY_RECIPIENT, Attr.TRACE_ID})
@@ -45,12 +59,21 @@ _CODES = frozenset(value for name, value in vars(Attr).items() if not name.start
 """The attributes whose text is an identifier or a code, never a person's words."""
 
 
-def name_of(kind: SpanKind, name: str, attributes: Mapping[str, Any]) -> str:
+def operation_of(kind: SpanKind, attributes: Mapping[str, Any]) -> str | None:
+    """Return the value of `gen_ai.operation.name`; None for a span that the conventions do not know.
+
+    A delivery to an agent is its turn: `invoke_agent`.
+    """
+    if kind is SpanKind.DELIVERY and attributes.get(Attr.DELIVERY_CHANNEL_TYPE) == ChannelType.AI:
+        return INVOKE_AGENT
+    return {SpanKind.LLM_GENERATE: CHAT, SpanKind.LLM_TOOL_CALL: EXECUTE_TOOL}.get(kind)
+
+
+def name_of(operation: str | None, name: str, attributes: Mapping[str, Any]) -> str:
     """Return a span's name."""
-    subject = {SpanKind.LLM_GENERATE: Attr.MODEL, SpanKind.LLM_TOOL_CALL: Attr.LLM_TOOL_NAME}.get(kind)
-    if subject is None:
+    if operation is None:
         return f"roomkit.{name}"
-    return f"{OPERATIONS[kind]} {attributes.get(subject, '')}".rstrip()
+    return f"{operation} {attributes.get(_SUBJECTS[operation], '')}".rstrip()
 
 
 def provider_of(name: str) -> str:
@@ -58,28 +81,33 @@ def provider_of(name: str) -> str:
     return next((known for start, known in _PROVIDERS.items() if name.lower().startswith(start)), name)
 
 
-def attributes_of(kind: SpanKind, attributes: Mapping[str, Any], *, record_text: bool) -> dict[str, Value]:
-    """Return attributes under their names here; what may not or cannot be recorded is left out.
+def attributes_of(
+    operation: str | None, attributes: Mapping[str, Any], *, record_text: bool
+) -> dict[str, Value]:
+    """Return attributes under their names here; what may not or cannot be recorded is omitted.
 
     Numbers are recorded, and texts of well-known attributes that are identifiers or codes; other texts may be
     a person's words or a secret, and are only with `record_text`.
     """
     found: dict[str, Value] = {}
-    gen_ai = kind in OPERATIONS
     for key, value in attributes.items():
         if not _is_recorded(key, value, record_text=record_text):
             continue
-        if gen_ai and key == Attr.PROVIDER:
-            found["gen_ai.provider.name"] = provider_of(value)
-        elif gen_ai and key == Attr.TTFB_MS:
-            found["gen_ai.response.time_to_first_chunk"] = value / 1000
-        elif key == Attr.DELIVERY_ERROR:
+        if key == Attr.DELIVERY_ERROR:
             found["error.type"] = code_of(value)
+        elif operation is None:
+            found[f"roomkit.{key}"] = value
+        elif key == Attr.PROVIDER:
+            found["gen_ai.provider.name"] = provider_of(value)
+        elif key == Attr.TTFB_MS:
+            found["gen_ai.response.time_to_first_chunk"] = value / 1000
+        elif key == Attr.CHANNEL_ID:
+            found["gen_ai.agent.name"] = value
         else:
-            found[_GEN_AI.get(key, f"roomkit.{key}") if gen_ai else f"roomkit.{key}"] = value
-    if gen_ai:
-        found["gen_ai.operation.name"] = OPERATIONS[kind]
-    if kind is SpanKind.LLM_TOOL_CALL:
+            found[_GEN_AI.get(key, f"roomkit.{key}")] = value
+    if operation is not None:
+        found["gen_ai.operation.name"] = operation
+    if operation == EXECUTE_TOOL:
         found["gen_ai.tool.type"] = "function"
     return found
 

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, override
 
@@ -18,7 +18,15 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from roomkit.abc.log import get_logger
 from roomkit.abc.telemetry import TelemetryProvider
 from roomkit.models.telemetry import Attr, SpanKind
-from roomkit_plugins.opentelemetry.conventions import attributes_of, code_of, name_of
+from roomkit_plugins.opentelemetry.conventions import (
+    CHAT,
+    EXECUTE_TOOL,
+    INVOKE_AGENT,
+    attributes_of,
+    code_of,
+    name_of,
+    operation_of,
+)
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Histogram, MeterProvider
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes
 
 __all__ = ["OpenTelemetryProvider"]
+
+type _Place = tuple[str | None, str | None]
 
 logger = get_logger("roomkit.telemetry")
 
@@ -40,6 +50,12 @@ _KINDS = {
     SpanKind.LLM_GENERATE: trace.SpanKind.CLIENT,
     SpanKind.STORE_QUERY: trace.SpanKind.CLIENT,
 }
+_TOKENS = (
+    Attr.LLM_INPUT_TOKENS,
+    Attr.LLM_OUTPUT_TOKENS,
+    Attr.LLM_CACHE_READ_TOKENS,
+    Attr.LLM_CACHE_CREATION_TOKENS,
+)
 _SAMPLED = trace.TraceFlags(trace.TraceFlags.SAMPLED)
 _wanted_trace: ContextVar[int | None] = ContextVar("roomkit_wanted_trace", default=None)
 
@@ -49,9 +65,9 @@ class OpenTelemetryProvider(TelemetryProvider):
 
     Exporters, sampling and resources are configured there, as for any library. A message is one trace
     over all workers, whose id is that of `RoomEvent.trace_parent`; if OpenTelemetry has a current span
-    when it comes in, such as that of a web framework, its first span has a link to that. Requests to
-    models and calls of tools have the names of the GenAI semantic conventions, everything else begins
-    with `roomkit.`.
+    when it comes in, such as that of a web framework, its first span has a link to that. Turns of agents,
+    requests to models and calls of tools have the names of the GenAI semantic conventions, everything else
+    begins with `roomkit.`.
 
     No text that people, models or tools said is recorded, and no address; with `record_text` transcripts and
     attributes of your own are. `flush` exports buffered data. `close` does that too and leaves the
@@ -70,6 +86,8 @@ class OpenTelemetryProvider(TelemetryProvider):
         self._record_text = record_text
         self._tracer: trace.Tracer | None = None
         self._open: dict[str, _OpenSpan] = {}  # bound: MAX_OPEN_SPANS; the oldest is ended, counted
+        self._turns: dict[_Place, _OpenSpan] = {}  # bound: the open spans
+        """The turns under way: an agent has one in a room at a time."""
         self._instruments: dict[tuple[str, str], Histogram] = {}  # bound: MAX_INSTRUMENTS
         self.dropped_spans = 0
         """How many spans were ended because too many were open."""
@@ -89,13 +107,16 @@ class OpenTelemetryProvider(TelemetryProvider):
         """Open a span; return its id, "" for one that the sampler leaves out."""
         known = {Attr.ROOM_ID: room_id, Attr.SESSION_ID: session_id, Attr.CHANNEL_ID: channel_id}
         given = {key: value for key, value in {**known, **(attributes or {})}.items() if value is not None}
-        span = self._start(kind, name_of(kind, name, given), parent_id, given)
+        operation = operation_of(kind, given)
+        span = self._start(kind, operation, name_of(operation, name, given), parent_id, given)
         if not span.is_recording():
             return ""
         if len(self._open) >= MAX_OPEN_SPANS:
             self._drop_oldest()
         span_id = trace.format_span_id(span.get_span_context().span_id)
-        self._open[span_id] = _OpenSpan(span, kind, given, perf_counter())
+        self._open[span_id] = opened = _OpenSpan(span, kind, operation, given, perf_counter())
+        if operation == INVOKE_AGENT:
+            self._turns[opened.place] = opened
         return span_id
 
     @override
@@ -116,6 +137,8 @@ class OpenTelemetryProvider(TelemetryProvider):
             code = code_of(error_message)
             open_span.span.set_status(trace.StatusCode.ERROR, code)
             open_span.span.set_attribute("error.type", code)
+        if open_span.operation is not None:
+            self._note_in_turn(open_span)
         open_span.span.end()
         self._measure(open_span, None if status == "ok" else code_of(error_message))
 
@@ -136,8 +159,8 @@ class OpenTelemetryProvider(TelemetryProvider):
         self, name: str, value: float, *, unit: str = "", attributes: Mapping[str, Any] | None = None
     ) -> None:
         """Record one measurement, as a value of a histogram."""
-        told = attributes_of(SpanKind.CUSTOM, attributes or {}, record_text=self._record_text)
-        self._record(name, value, unit, told)
+        known = attributes_of(None, attributes or {}, record_text=self._record_text)
+        self._record(name, value, unit, known)
 
     @override
     async def flush(self) -> None:
@@ -158,16 +181,26 @@ class OpenTelemetryProvider(TelemetryProvider):
     def reset(self) -> None:
         """Forget the spans that are open."""
         self._open.clear()
+        self._turns.clear()
 
-    def _start(self, kind: SpanKind, name: str, parent_id: str | None, attributes: Mapping[str, Any]) -> Span:
+    def _start(
+        self,
+        kind: SpanKind,
+        operation: str | None,
+        name: str,
+        parent_id: str | None,
+        attributes: Mapping[str, Any],
+    ) -> Span:
         context, links, wanted = self._place(parent_id, attributes.get(Attr.TRACE_ID))
         token = _wanted_trace.set(wanted)
         try:
             return self._current_tracer().start_span(
                 name,
                 context,
-                _KINDS.get(kind, trace.SpanKind.INTERNAL),
-                attributes_of(kind, attributes, record_text=self._record_text),
+                trace.SpanKind.INTERNAL
+                if operation == INVOKE_AGENT
+                else _KINDS.get(kind, trace.SpanKind.INTERNAL),
+                attributes_of(operation, attributes, record_text=self._record_text),
                 links,
             )
         finally:
@@ -202,31 +235,61 @@ class OpenTelemetryProvider(TelemetryProvider):
 
     def _add(self, open_span: _OpenSpan, attributes: Mapping[str, Any]) -> None:
         open_span.attributes.update(attributes)
-        told = attributes_of(open_span.kind, attributes, record_text=self._record_text)
-        open_span.span.set_attributes(told)
+        known = attributes_of(open_span.operation, attributes, record_text=self._record_text)
+        open_span.span.set_attributes(known)
 
     def _drop_oldest(self) -> None:
-        self._open.pop(next(iter(self._open))).span.end()
+        oldest = self._open.pop(next(iter(self._open)))
+        if self._turns.get(oldest.place) is oldest:
+            del self._turns[oldest.place]
+        oldest.span.end()
         self.dropped_spans += 1
 
-    def _measure(self, open_span: _OpenSpan, error: str | None) -> None:
-        seconds = perf_counter() - open_span.began
+    def _note_in_turn(self, ended: _OpenSpan) -> None:
+        """Add a request or a call to the turn that it was made in, or end that turn."""
+        turn = self._turns.get(ended.place)
+        if turn is ended:
+            del self._turns[ended.place]
+            known = {key: count for key, count in turn.usage.items() if count} | turn.only(
+                Attr.PROVIDER, Attr.MODEL
+            )
+            turn.span.set_attributes(attributes_of(INVOKE_AGENT, known, record_text=False))
+        elif turn is not None and ended.operation == CHAT:
+            turn.requests += 1
+            turn.attributes |= {key: ended.attributes.get(key) for key in (Attr.PROVIDER, Attr.MODEL)}
+            for key in _TOKENS:
+                turn.usage[key] = turn.usage.get(key, 0) + ended.attributes.get(key, 0)
+        elif turn is not None and ended.operation == EXECUTE_TOOL:
+            turn.calls += 1
+
+    def _measure(self, ended: _OpenSpan, error: str | None) -> None:
+        seconds = perf_counter() - ended.began
         failed = {} if error is None else {"error.type": error}
-        if open_span.kind is not SpanKind.LLM_GENERATE:
-            kind = {"roomkit.span.kind": str(open_span.kind)}
+        if ended.operation == CHAT:
+            self._record("gen_ai.client.operation.duration", seconds, "s", {**self._model(ended), **failed})
+            self._measure_tokens(ended)
+        elif ended.operation == EXECUTE_TOOL:
+            tool = attributes_of(EXECUTE_TOOL, ended.only(Attr.LLM_TOOL_NAME), record_text=False)
+            self._record("gen_ai.execute_tool.duration", seconds, "s", {**tool, **failed})
+        elif ended.operation == INVOKE_AGENT:
+            agent = attributes_of(INVOKE_AGENT, ended.only(Attr.CHANNEL_ID, Attr.MODEL), record_text=False)
+            self._record("gen_ai.invoke_agent.duration", seconds, "s", {**agent, **failed})
+            self._record("gen_ai.invoke_agent.inference_calls", ended.requests, "{call}", agent)
+            self._record("gen_ai.invoke_agent.tool_calls", ended.calls, "{call}", agent)
+        else:
+            kind = {"roomkit.span.kind": str(ended.kind)}
             self._record("roomkit.span.duration", seconds, "s", {**kind, **failed})
-            return
-        model = self._model(open_span)
-        self._record("gen_ai.client.operation.duration", seconds, "s", {**model, **failed})
+
+    def _measure_tokens(self, ended: _OpenSpan) -> None:
+        model = self._model(ended)
         for token_type, key in (("input", Attr.LLM_INPUT_TOKENS), ("output", Attr.LLM_OUTPUT_TOKENS)):
-            count = open_span.attributes.get(key)
+            count = ended.attributes.get(key)
             if isinstance(count, int):
                 attributes = {**model, "gen_ai.token.type": token_type}
                 self._record("gen_ai.client.token.usage", count, "{token}", attributes)
 
     def _model(self, open_span: _OpenSpan) -> dict[str, Any]:
-        wanted = {key: open_span.attributes.get(key) for key in (Attr.PROVIDER, Attr.MODEL)}
-        return attributes_of(open_span.kind, wanted, record_text=False)
+        return attributes_of(CHAT, open_span.only(Attr.PROVIDER, Attr.MODEL), record_text=False)
 
     def _record(self, name: str, value: float, unit: str, attributes: Attributes) -> None:
         if not math.isfinite(value):
@@ -244,8 +307,22 @@ class OpenTelemetryProvider(TelemetryProvider):
 class _OpenSpan:
     span: Span
     kind: SpanKind
+    operation: str | None
     attributes: dict[str, Any]
     began: float
+    requests: int = 0
+    """Of a turn: how often its model was asked."""
+    calls: int = 0
+    usage: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def place(self) -> _Place:
+        """The room and the channel that it is of."""
+        return self.attributes.get(Attr.ROOM_ID), self.attributes.get(Attr.CHANNEL_ID)
+
+    def only(self, *keys: str) -> dict[str, Any]:
+        """Return some of the attributes."""
+        return {key: self.attributes.get(key) for key in keys}
 
 
 class _Ids(IdGenerator):
