@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from itertools import cycle, islice
@@ -26,10 +26,11 @@ from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import ChannelCategory, ChannelDirection, ChannelType
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.generation import AIContext, AIResponse
+from roomkit.models.realtime import EphemeralEvent
 from roomkit_plugins.ai import AIChannel
 from roomkit_plugins.websocket import WebSocketChannel
 
-__all__ = ["reply", "stream", "tools", "window"]
+__all__ = ["ANSWER", "Agents", "Scripted", "Streaming", "reply", "stream", "stream_of", "tools", "window"]
 
 _BUSY_ROOMS = 100
 _FILLING = 26
@@ -66,12 +67,12 @@ class Streaming(Scripted):
         return True
 
     async def generate_structured_stream(self, context: AIContext) -> AsyncIterator[StreamEvent]:
-        async for text in _deltas(self.deltas):
+        async for text in stream_of(self.deltas):
             yield StreamTextDelta(text)
         yield StreamDone("stop")
 
 
-async def _deltas(count: int) -> AsyncIterator[str]:
+async def stream_of(count: int) -> AsyncIterator[str]:
     for _ in range(count):
         await asyncio.sleep(0)
         yield DELTA
@@ -101,14 +102,14 @@ class Echo(Channel):
         return ChannelOutput(responded=True, response_events=[answer])
 
 
-class _Agents:
+class Agents:
     """Kits with an agent each, whose rooms can be made new."""
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
         self._rooms = 0
 
-    async def __aenter__(self) -> _Agents:
+    async def __aenter__(self) -> Agents:
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -145,8 +146,8 @@ class _Agents:
         await run(count * _FILLING)
         return Case(run, count)
 
-    def in_new_rooms(self, kit: RoomKit, agent: Channel, items: int) -> Case:
-        """Return the case of messages that each open the conversation of their room."""
+    def in_new_rooms(self, kit: RoomKit, agents: Sequence[Channel], items: int) -> Case:
+        """Return the case of messages that each open the conversation of their room, which has the agents."""
         names: list[str] = []  # bound: items
 
         async def prepare() -> None:
@@ -156,7 +157,8 @@ class _Agents:
                 names.append(f"{ROOM}-{self._rooms}")
                 await kit.create_room(room_id=names[-1])
                 await kit.attach_channel(names[-1], "ws0")
-                await kit.attach_channel(names[-1], agent.channel_id)
+                for agent in agents:
+                    await kit.attach_channel(names[-1], agent.channel_id)
 
         async def run(items: int) -> None:
             for name in names:
@@ -172,7 +174,7 @@ async def reply(effort: Effort) -> Findings:
     async def answer() -> str:
         return ANSWER
 
-    async with _Agents() as agents:
+    async with Agents() as agents:
         agent, echo = AIChannel("agent", Scripted()), Echo("agent")
         with_agent, with_echo = await agents.kit(agent), await agents.kit(echo)
         alone = await agents.kit(None)
@@ -183,7 +185,7 @@ async def reply(effort: Effort) -> Findings:
         found = await contest(
             {
                 "own": own_rooms,
-                "agent": agents.in_new_rooms(with_agent, agent, items),
+                "agent": agents.in_new_rooms(with_agent, [agent], items),
                 "fifty": Case(partial(send, long_talk), items),
                 "echo": Case(partial(send, with_echo), items),
                 "alone": Case(partial(send, alone), items),
@@ -242,7 +244,7 @@ async def tools(effort: Effort) -> Findings:
                 await track(call.name, dict(call.arguments))
         return (await model.generate(AIContext(messages=[]))).content
 
-    async with _Agents() as agents:
+    async with Agents() as agents:
 
         def new_agent() -> AIChannel:
             return AIChannel("agent", Scripted(*script), tools=[(tool, track)])
@@ -251,12 +253,23 @@ async def tools(effort: Effort) -> Findings:
         kit, by_hand = await agents.kit(agent), HandWritten([sink.send])
         long_talk = await agents.kit(new_agent())
         await send(long_talk, 30)
+        observed, kept = await agents.kit(new_agent()), list[EphemeralEvent]()  # bound: a round
+        await send(observed, 30)
+
+        async def keep(event: EphemeralEvent) -> None:
+            kept.append(event)
+
+        async def forget() -> None:
+            kept.clear()
+
+        await observed.subscribe_room(ROOM, keep)
         own_rooms = await agents.rooms_of_their_own(new_agent(), busy)
         found = await contest(
             {
                 "fifty": Case(partial(send, long_talk), items),
+                "observed": Case(partial(send, observed), items, forget),
                 "own": own_rooms,
-                "tools": agents.in_new_rooms(kit, agent, items),
+                "tools": agents.in_new_rooms(kit, [agent], items),
                 "floor": Case(lambda items: by_hand.replies(items, answer), items),
             },
             effort.rounds(40),
@@ -264,6 +277,7 @@ async def tools(effort: Effort) -> Findings:
     named = {
         "tools": "message and its answer after two tool rounds, new room",
         "fifty": "message and its answer after two tool rounds, with 50 messages",
+        "observed": "the same, its tool events kept by an observer",
         "own": "the same, rooms with a channel each in turn",
     }
     floor = found["floor"].best
@@ -273,7 +287,7 @@ async def tools(effort: Effort) -> Findings:
 async def window(effort: Effort) -> Findings:
     """A message and its answer, by how many events the agent reads; all windows are full."""
     sizes = effort.sizes(1, 10, 50, 200)
-    async with _Agents() as agents:
+    async with Agents() as agents:
         cases = {}
         for size in sizes:
             kit = await agents.kit(AIChannel("agent", Scripted(), max_context_events=size))
@@ -290,7 +304,7 @@ async def window(effort: Effort) -> Findings:
 
 async def stream(effort: Effort) -> Findings:
     """A streamed answer: what a delta costs, and how many bytes it makes of a text."""
-    sizes = effort.sizes(0, 100, 1_000, 3_000, 10_000)
+    sizes = effort.sizes(0, 10, 1_000, 3_000, 10_000)
     sink, model = Sink(), Streaming()
 
     async def streamed(kit: RoomKit, deltas: int, items: int) -> None:
@@ -299,7 +313,7 @@ async def stream(effort: Effort) -> Findings:
 
     async def by_hand(deltas: int, items: int) -> None:
         for _ in range(items):
-            async for text in _deltas(deltas):
+            async for text in stream_of(deltas):
                 frame = to_json(
                     {"type": "stream_chunk", "room_id": ROOM, "stream_id": "0" * 32, "delta": text}
                 )
@@ -327,9 +341,10 @@ async def stream(effort: Effort) -> Findings:
         }
         cases["floor"] = Case(partial(by_hand, sizes[-1]), 1)
         found = await contest(cases, effort.rounds(25))
-    most = sizes[-1] or 1
+    most = sizes[-1]
     per_delta = (found[f"{sizes[-1]}"].best - found[f"{sizes[0]}"].best) / most
-    (_, start), (_, tenth), (text, sent) = written[0], written[len(written) // 2], written[-1]
+    (_, start), (shorter, less), (text, sent) = written[0], written[len(written) // 2], written[-1]
+    longer = text / shorter
     lines = {
         "RoomKit": written,
         "twice the text": [(characters, 2.0 * characters) for characters, _ in written],
@@ -340,8 +355,14 @@ async def stream(effort: Effort) -> Findings:
     return Findings(
         [
             Figure("each streamed delta adds", per_delta, "µs", found["floor"].best / most, 3.4),
-            Figure("bytes sent for 10,000 deltas", sent, "bytes", text, 1_000_000.0),
-            Figure("bytes sent, 10 times the text", (sent - start) / max(tenth - start, 1), "x", 10.0, 10.5),
+            Figure(f"bytes sent for {most:,} deltas", sent, "bytes", text, start + 100.0 * most),
+            Figure(
+                f"bytes sent, {longer:g} times the text",
+                (sent - start) / (less - start),
+                "x",
+                longer,
+                1.05 * longer,
+            ),
         ],
         [
             Curve("stream-bytes", "characters of the answer", "bytes sent", lines, log=False),
