@@ -66,7 +66,7 @@ def test_one_line_tells_the_whole_story(roomkit):
 def test_the_assistant_without_a_key_says_what_it_is(roomkit):
     started = records(roomkit("demo", "--json"))[0]
     assert started["assistant"]["kind"] == "scripted"
-    assert "neither ANTHROPIC_API_KEY nor OPENAI_API_KEY is set" in started["assistant"]["note"]
+    assert "a script answers: set ANTHROPIC_API_KEY, OPENAI_API_KEY," in started["assistant"]["note"]
 
 
 def test_the_gate_is_seen_at_work(roomkit):

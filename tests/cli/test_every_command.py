@@ -144,7 +144,7 @@ def store(furnished: tuple[Path, dict[str, str]], tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     copy = tmp_path / "rooms.db"
     copy.write_bytes(furnished[0].read_bytes())
-    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY"):
+    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "MISTRAL_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     return copy
 

@@ -7,15 +7,18 @@ import json
 
 import pytest
 
-from roomkit_plugins.testing.simulators import AnthropicSimulator, OpenAISimulator
+from roomkit_plugins.testing.simulators import AnthropicSimulator, GeminiSimulator, OpenAISimulator
 
 VENDORS = [
     ("anthropic", AnthropicSimulator, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
     ("openai", OpenAISimulator, "OPENAI_API_KEY", "OPENAI_BASE_URL"),
+    ("gemini", GeminiSimulator, "GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL"),
 ]
 
 
-@pytest.mark.parametrize(("vendor", "simulator", "key", "base_url"), VENDORS, ids=["anthropic", "openai"])
+@pytest.mark.parametrize(
+    ("vendor", "simulator", "key", "base_url"), VENDORS, ids=["anthropic", "openai", "gemini"]
+)
 @pytest.mark.parametrize("named", [False, True], ids=["default", "named"])
 async def test_a_key_brings_a_model(roomkit, vendor, simulator, key, base_url, named):
     """It answers in the script's place, by its default or by the model named; the key is never shown."""

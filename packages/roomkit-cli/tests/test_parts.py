@@ -112,7 +112,7 @@ async def test_the_script_streams_what_it_says():
     assert isinstance(end, StreamDone)
 
 
-KEYS = {"ANTHROPIC_API_KEY": "a", "OPENAI_API_KEY": "o"}
+KEYS = {"ANTHROPIC_API_KEY": "a", "OPENAI_API_KEY": "o", "GEMINI_API_KEY": "g", "MISTRAL_API_KEY": "m"}
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,9 @@ KEYS = {"ANTHROPIC_API_KEY": "a", "OPENAI_API_KEY": "o"}
         (KEYS, None, True, (None, None)),
         (KEYS, None, False, ("anthropic", "claude-sonnet-5-5")),
         (["OPENAI_API_KEY"], None, False, ("openai", "gpt-5.5")),
+        (["GEMINI_API_KEY"], None, False, ("gemini", "gemini-3.8-flash")),
+        (["MISTRAL_API_KEY"], None, False, ("mistral", "mistral-large-latest")),
+        (["MISTRAL_API_KEY"], "mistral:small", False, ("mistral", "small")),
         (KEYS, "openai:gpt-x", False, ("openai", "gpt-x")),
         (["OPENAI_API_KEY"], "gpt-x", False, ("openai", "gpt-x")),
         (["OPENAI_API_KEY"], "local:7b", False, ("openai", "local:7b")),
@@ -141,7 +144,8 @@ def test_the_assistant_is_the_one_that_can_answer(monkeypatch, keys, model, scri
 @pytest.mark.parametrize(
     ("model", "scripted", "next_step"),
     [
-        ("gpt-x", False, "set ANTHROPIC_API_KEY or OPENAI_API_KEY"),
+        ("gpt-x", False, "set ANTHROPIC_API_KEY, OPENAI_API_KEY, GEMINI_API_KEY or MISTRAL_API_KEY"),
+        ("gemini:x", False, "set GEMINI_API_KEY"),
         ("openai:gpt-x", False, "set OPENAI_API_KEY"),
         ("openai:gpt-x", True, "leave one out"),
     ],

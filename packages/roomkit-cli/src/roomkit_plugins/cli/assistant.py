@@ -19,8 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["Assistant", "add_options", "find_assistant"]
 
 ASSISTANT = "assistant"
-_PROVIDERS = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
-_DEFAULT_MODELS = {"anthropic": "claude-sonnet-5-5", "openai": "gpt-5.5"}  # as of 2026-11: models retire
+_PROVIDERS = {
+    "anthropic": "ANTHROPIC_API_KEY",
+    "openai": "OPENAI_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+    "mistral": "MISTRAL_API_KEY",
+}
+_DEFAULT_MODELS = {  # as of 2026-11: models retire
+    "anthropic": "claude-sonnet-5-5",
+    "openai": "gpt-5.5",
+    "gemini": "gemini-3.8-flash",
+    "mistral": "mistral-large-latest",
+}
 _PROMPT = (
     "You are the assistant in a chat room where several people talk. Answer briefly and plainly, in the "
     "language you are spoken to. You see who said what; you need not greet everyone each time."
@@ -103,14 +113,20 @@ def _choice(options: argparse.Namespace) -> tuple[str | None, str | None, str]:
     if not provider and model:
         raise CommandError(
             f"no key is set for the model {model!r}",
-            next_step=f"set {' or '.join(_PROVIDERS.values())}",
+            next_step=f"set {_any_key()}",
             code="no_key",
         )
     if not provider:
-        return None, None, f"a script answers: neither {' nor '.join(_PROVIDERS.values())} is set"
+        return None, None, f"a script answers: set {_any_key()} for a model"
     if provider not in with_key:
         raise CommandError(
             f"{_PROVIDERS[provider]} is not set", next_step=f"set {_PROVIDERS[provider]}", code="no_key"
         )
     model = model or _DEFAULT_MODELS[provider]
     return provider, model, f"{model} answers: {_PROVIDERS[provider]} is set"
+
+
+def _any_key() -> str:
+    """Name the variables of which one brings a model."""
+    (*others, last) = _PROVIDERS.values()
+    return f"{', '.join(others)} or {last}"

@@ -33,7 +33,7 @@ _ANSWERS = (
     (r"\b(bye|goodbye)\b", "Goodbye!"),
 )
 _OTHERWISE = (
-    'I heard: "{text}". I am a script; with ANTHROPIC_API_KEY or OPENAI_API_KEY set, '
+    'I heard: "{text}". I am a script; with the key of a model\'s vendor set, such as ANTHROPIC_API_KEY, '
     "a real model answers in my place."
 )
 _QUOTED = 200
