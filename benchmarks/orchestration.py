@@ -1,4 +1,4 @@
-"""What several agents, and several channels, cost: a handoff, and a streamed answer that three channels show."""
+"""What several agents and channels cost: a handoff, and a streamed answer that three channels show."""
 
 from __future__ import annotations
 
