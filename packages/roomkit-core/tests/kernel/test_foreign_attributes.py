@@ -99,12 +99,14 @@ LATER = {
     "binding_state",
     "can_stream",
     "event_of",
+    "file_headers",
     "first_binding",
     "is_idempotent",
     "normalize",
     "pace_key",
     "resolve_trace_room",
     "services",
+    "takes_text",
     "webhooks",
 }
 """What is not looked at before it is used."""

@@ -238,6 +238,23 @@ class Channel(ABC):
         """
         return None
 
+    def takes_text(self, text: str) -> bool:
+        """Return whether a text goes out as one message; pure, no I/O.
+
+        Asked besides `capabilities().max_length`, which counts code points, where the vendor counts
+        otherwise: UTF-16 code units, bytes, segments. A text that is not taken is sent in parts, so whatever
+        begins a text that is taken has to be taken too. By default True.
+        """
+        return True
+
+    def file_headers(self, url: str) -> Mapping[str, str]:
+        """Return the headers that fetching a file of an inbound event needs; no I/O.
+
+        Such as the credentials of the vendor that keeps the file. They are sent to the URL's own origin and
+        nowhere else: give them for the vendor's URLs alone. By default none.
+        """
+        return {}
+
     async def route(self, message: InboundMessage) -> str | None:
         """Return the room that the channel knows a message to be for; None leaves it to the kit's router.
 

@@ -479,6 +479,7 @@ class ErrorCode(StrEnum):
     CIRCUIT_OPEN = "circuit_open"
     OUTCOME_UNKNOWN = "outcome_unknown"
     UNREACHABLE = "unreachable"
+    OPTED_OUT = "opted_out"
     UNKNOWN = "unknown"
 
     @property

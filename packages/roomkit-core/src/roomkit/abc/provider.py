@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from roomkit.models.hints import Hints
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from roomkit.abc.services import Services
     from roomkit.models.delivery import DeliveryStatus, InboundMessage, ProviderResult
@@ -51,6 +51,10 @@ class Provider(ABC):
         A provider behind several channels is bound by each, and by default keeps those of the last.
         """
         self.services = services
+
+    def file_headers(self, url: str) -> Mapping[str, str]:
+        """Return the headers that fetching a file of an inbound message needs: see `Channel.file_headers`."""
+        return {}
 
     async def start(self) -> None:
         """Prepare what the provider needs before its first use; called by its channel's `start`.

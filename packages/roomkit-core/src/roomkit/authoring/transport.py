@@ -194,6 +194,12 @@ class TransportChannel(Channel):
         return _checked_hints(provider, names, self.channel_id) if names else provider.hints_type()
 
     @override
+    def file_headers(self, url: str) -> Mapping[str, str]:
+        providers: Sequence[object] = self.providers
+        found = (each.file_headers(url) for each in providers if isinstance(each, Provider))
+        return next(filter(None, found), {})
+
+    @override
     async def close(self) -> None:
         await _close_all(self.providers)
 

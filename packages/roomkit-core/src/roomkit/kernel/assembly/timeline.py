@@ -212,6 +212,7 @@ def build_operations(
         fetch=ground.fetch,
         exclusively=writer.exclusively,
         events=events,
+        channels=ground.channels,
     )
     sweeper = MediaSweeper(store=store, clock=clock, files=ground.files, events=events)
     if ground.files.are_kept:  # else they are left to workers that have the files

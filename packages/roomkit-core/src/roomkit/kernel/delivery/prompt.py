@@ -139,6 +139,7 @@ class PromptDeliveries:
             return (
                 kind.provider_name is _NO_PROVIDER
                 and kind.consent_purpose is _NO_PURPOSE
+                and kind.takes_text is _ANY_TEXT
                 and not channel.follows_rooms
                 and not channel.provider_names
                 and channel.rate_limit is None
@@ -155,6 +156,7 @@ _EMPTY = ChannelOutput.empty()
 _SENT = SendOutcome(attempts=1)
 _NO_PROVIDER = Channel.__dict__["provider_name"]
 _NO_PURPOSE = Channel.consent_purpose
+_ANY_TEXT = Channel.takes_text
 
 
 def _is_plain(output: object) -> bool:

@@ -21,7 +21,9 @@ from roomkit.abc.errors import (
 )
 from roomkit.abc.log import get_logger
 from roomkit.authoring.retry import pause_before
+from roomkit.kernel.delivery.consent_check import OPTED_OUT
 from roomkit.kernel.delivery.failover import Failover
+from roomkit.kernel.delivery.lengths import Takes, in_parts
 from roomkit.kernel.delivery.outcome import (
     TEXT,
     SendOutcome,
@@ -34,14 +36,14 @@ from roomkit.kernel.delivery.outcome import (
     row,
     take_output,
 )
-from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries, split_text
+from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries
 from roomkit.kernel.flow.context import RecordContext
 from roomkit.kernel.flow.contract import attempt_seconds_of, owner_of, provider_of
 from roomkit.kernel.media.contents import referred
 from roomkit.kernel.runtime.deadline import Cause, cause_of, ends_task
 from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.channel import ChannelOutput
-from roomkit.models.content import EventContent, RichContent, TextContent, text_of
+from roomkit.models.content import EventContent, TextContent
 from roomkit.models.delivery import Delivery, DeliveryError
 from roomkit.models.enums import ChannelMediaType, DeliveryState, LengthPolicy, MediaForm
 from roomkit.models.media import MEDIA_TYPES
@@ -155,7 +157,7 @@ class Deliverer:
             outcome.failover = Failover(names, job.claimed, partial(self._record, job, outcome))
             outcome.provider = outcome.failover.name
         context = RecordContext(record, binding, event, target)
-        if fits(event.content, binding):
+        if fits(event.content, binding) and type(channel).takes_text is Channel.takes_text:
             begun = job.begun
             await self._send(event, channel, binding, context, deadline, outcome, is_limited, begun)
             return outcome
@@ -247,13 +249,11 @@ class Deliverer:
             if not _may_hold_files(content, job.run.event.content):
                 outcome.rendered = content
             event = event.replace(content=content)
-        most = binding.capabilities.max_length
-        if most is None or not isinstance(content, TextContent | RichContent) or len(content.body) <= most:
-            return [event]
-        parts = _shorten(content, most, binding)
-        if binding.length_policy is LengthPolicy.TRUNCATE:
+        assert job.target.channel is not None
+        parts = in_parts(content, binding, _taking(job.target.channel, binding))
+        if parts != [content] and binding.length_policy is LengthPolicy.TRUNCATE:
             outcome.rendered = parts[0]
-        return [event.replace(content=part) for part in parts]
+        return [event if part is content else event.replace(content=part) for part in parts]
 
     async def _transcoded(
         self, content: EventContent, source: ChannelBinding | None, binding: ChannelBinding
@@ -370,6 +370,9 @@ class Deliverer:
                 return False
             if failover is not None:
                 failover.is_fixed = True
+        if error.error_code is ErrorCode.OPTED_OUT:  # at the vendor; no fallback may write to them either
+            outcome.skipped(OPTED_OUT)
+            return False
         if failover is not None:
             if await failover.next_after(error):
                 return True
@@ -499,18 +502,12 @@ def _circuit_open(channel_id: str, provider: str | None, breaker: CircuitBreaker
     )
 
 
-def _shorten(content: TextContent | RichContent, most: int, binding: ChannelBinding) -> list[EventContent]:
-    policy = binding.length_policy
-    if policy is LengthPolicy.ERROR:
-        raise ProviderError(
-            f"the text has {len(content.body)} characters and channel {binding.channel_id!r} takes {most}; "
-            "shorten it, or attach the channel with length_policy='split'",
-            error_code=ErrorCode.TOO_LONG,
-        )
-    text = text_of(content)
-    if policy is LengthPolicy.TRUNCATE:
-        return [TextContent(body=text if len(text) <= most else text[: max(most - 1, 0)] + "…")]
-    return [TextContent(body=piece) for piece in split_text(text, most)]
+def _taking(channel: Channel, binding: ChannelBinding) -> Takes | None:
+    """Return what says whether a channel takes a text as one message; None if only its length counts."""
+    if type(channel).takes_text is Channel.takes_text:
+        return None
+    owner = owner_of(binding.channel_id)
+    return lambda text: bool(read(owner, "takes_text()", lambda: channel.takes_text(text), bool))
 
 
 def _not_registered(binding: ChannelBinding) -> DeliveryError:

@@ -1,10 +1,9 @@
-"""Turning content into what a channel can carry, and cutting it to the length it takes."""
+"""Turning content into what a channel can carry."""
 
 from __future__ import annotations
 
 import html
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, override
 
@@ -30,7 +29,7 @@ from roomkit.models.content import (
 )
 from roomkit.models.enums import ChannelMediaType
 
-__all__ = ["DefaultContentTranscoder", "carries", "markup_to_text", "split_text"]
+__all__ = ["DefaultContentTranscoder", "carries", "markup_to_text"]
 
 # Each pattern reads on only to the next of its own marks: the time grows with the text, not its square.
 _TAG = re.compile(r"<[^<>]*>")
@@ -274,64 +273,3 @@ def _anchor_as_text(anchor: re.Match[str]) -> str:
     if not address.lower().startswith(("http://", "https://")) or address == words:
         return words
     return f"{words} ({address})" if words else address
-
-
-_BOUNDARIES = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"(?<=[.!?…])\s+"), re.compile(r"\s+"))
-
-
-def split_text(text: str, most: int) -> list[str]:
-    """Return `text` in pieces of at most `most` code points, cut where a reader would.
-
-    The cut is made at the last paragraph, line, sentence or word boundary in the second half of
-    a piece, else at the limit. Only white space at the cuts is lost; combining marks and joined
-    emoji stay with what they belong to where the limit allows.
-    """
-    if most < 1:
-        raise ValueError(f"cannot split text into pieces of {most} characters")
-    pieces: list[str] = []  # bound: the text itself
-    rest = text
-    while len(rest) > most:
-        cut, resume = _cut(rest, most)
-        piece = rest[:cut]
-        if piece.strip():
-            pieces.append(piece)
-        rest = rest[resume:]
-    if rest.strip() or not pieces:
-        pieces.append(rest)
-    return pieces
-
-
-def _cut(text: str, most: int) -> tuple[int, int]:
-    window = text[: most + 1]
-    for boundary in _BOUNDARIES:
-        found = [match for match in boundary.finditer(window) if most // 2 <= match.start() <= most]
-        if found and found[-1].start() > 0:
-            start = found[-1].start()
-            return start, start + len(text[start:]) - len(text[start:].lstrip())
-    cut = most
-    while (cut > max(most // 2, 1) and (_joins(text[cut]) or _halves_a_flag(text, cut))) or (
-        cut > 1 and text[cut - 1] == "\u200d"
-    ):
-        cut -= 1
-    return cut, cut
-
-
-def _joins(character: str) -> bool:
-    """Whether a character belongs to the one before: a mark, a joiner, a variation or skin tone."""
-    return (
-        unicodedata.category(character).startswith("M")
-        or character == "\u200d"
-        or "\U0001f3fb" <= character <= "\U0001f3ff"
-    )
-
-
-def _halves_a_flag(text: str, cut: int) -> bool:
-    """Whether the cut falls between the two letters of a flag."""
-    start = cut
-    while start > 0 and _is_flag_letter(text[start - 1]):
-        start -= 1
-    return (cut - start) % 2 == 1 and _is_flag_letter(text[cut])
-
-
-def _is_flag_letter(character: str) -> bool:
-    return "\U0001f1e6" <= character <= "\U0001f1ff"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from roomkit.abc.attributes import read
+from roomkit.abc.channel import Channel
 from roomkit.abc.errors import (
     FetchFailedError,
     FetchRefusedError,
@@ -14,6 +17,7 @@ from roomkit.abc.errors import (
 )
 from roomkit.abc.store import Amend
 from roomkit.abc.store.media import MediaUse
+from roomkit.kernel.flow.contract import owner_of
 from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.flow.timers import TimerOutcome
 from roomkit.kernel.media.contents import urls_of, with_urls
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from roomkit.abc.services.fetch import GuardedFetch
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.media.files import Files
+    from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.models.event import RoomEvent
     from roomkit.models.media import MediaRef
@@ -93,7 +98,9 @@ class MediaImports:
         fetch: GuardedFetch,
         exclusively: Exclusively,
         events: FrameworkEvents,
+        channels: Channels,
     ) -> None:
+        self._channels = channels
         self._store = store
         self._clock = clock
         self._files = files
@@ -129,7 +136,8 @@ class MediaImports:
             return TimerOutcome(None)
         types = [str(each) for each in timer.data["types"]]
         try:
-            fetched = await self._fetch(url, limit=self._files.limit, types=types)
+            headers = self._headers_for(event.source.channel_id, url)
+            fetched = await self._fetch(url, limit=self._files.limit, types=types, headers=headers)
         except FetchFailedError as error:
             if error.retryable and self._clock.now() < event.created_at + _IMPORT_FOR:
                 raise
@@ -141,6 +149,15 @@ class MediaImports:
         )
         await self._exclusively(event.room_id, lambda: self._keep(event_id, url, ref))
         return TimerOutcome(None, changed=True)
+
+    def _headers_for(self, channel_id: str, url: str) -> Mapping[str, str] | None:
+        """Return the headers that the channel of an event has for a URL. Raises ForeignCodeError."""
+        channel = self._channels.get(channel_id)
+        if channel is None or type(channel).file_headers is Channel.file_headers:
+            return None
+        owner = owner_of(channel_id)
+        found: Mapping[str, str] = read(owner, "file_headers()", lambda: channel.file_headers(url), Mapping)
+        return found
 
     async def _pending(self, event_id: str, url: str) -> RoomEvent | None:
         """Return the event if it still refers to the URL."""

@@ -1,0 +1,154 @@
+"""Dividing what is longer than a channel takes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.models.content import (
+    CompositeContent,
+    EventContent,
+    MediaContent,
+    RichContent,
+    TextContent,
+    text_of,
+)
+from roomkit.models.enums import LengthPolicy
+
+if TYPE_CHECKING:
+    from roomkit.models.channel import ChannelBinding
+
+__all__ = ["Takes", "in_parts", "split_text"]
+
+type Takes = Callable[[str], bool]
+"""Whether a text goes out as one message; so does whatever begins one that does."""
+
+
+def in_parts(content: EventContent, binding: ChannelBinding, takes: Takes | None) -> list[EventContent]:
+    """Return a content in as many parts as its length asks for, as the binding's policy says.
+
+    The caption of a file, and texts beside files, that are too long go first, as texts of their own. Raises
+    ProviderError if the policy is to refuse it.
+    """
+    most = binding.capabilities.max_length
+    said, rest = _apart(content)
+    measured = content.body if isinstance(content, RichContent) else said
+    if not said or ((most is None or len(measured) <= most) and (takes is None or takes(said))):
+        return [content]
+    most = len(said) if most is None else most
+    match binding.length_policy:
+        case LengthPolicy.ERROR:
+            raise ProviderError(
+                f"the text has {len(measured)} characters and channel {binding.channel_id!r} takes {most}; "
+                "shorten it, or attach the channel with length_policy='split'",
+                error_code=ErrorCode.TOO_LONG,
+            )
+        case LengthPolicy.TRUNCATE:
+            texts = [_truncated(said, most, takes)]
+        case _:
+            texts = split_text(said, most, takes)
+    return [*(TextContent(body=text) for text in texts), *rest]
+
+
+def _apart(content: EventContent) -> tuple[str, list[EventContent]]:
+    """Return the words of a content whose length counts, and what is left of it without them."""
+    match content:
+        case TextContent() | RichContent():
+            return text_of(content), []
+        case MediaContent() if content.caption:
+            return content.caption, [content.replace(caption=None)]
+        case CompositeContent():
+            apart = [_apart(part) for part in content.parts]
+            rest = tuple(each for _, parts in apart for each in parts)
+            left: list[EventContent] = [*rest] if len(rest) < 2 else [content.replace(parts=rest)]
+            return "\n".join(said for said, _ in apart if said), left
+        case _:
+            return "", [content]
+
+
+def _truncated(text: str, most: int, takes: Takes | None) -> str:
+    if len(text) <= most and (takes is None or takes(text)):
+        return text
+    kept = max(most - 1, 0)
+    if takes is not None:
+        kept = _longest(text, kept, lambda prefix: takes(prefix + "…"))
+    return text[:kept] + "…"
+
+
+def _longest(text: str, most: int, takes: Takes) -> int:
+    """Return the length of the longest beginning of a text, of `most` code points at most, that is taken.
+
+    At least 1: a text of which no character is taken is not divided for ever.
+    """
+    taken, refused = 1, min(most, len(text)) + 1
+    while refused - taken > 1:
+        middle = (taken + refused) // 2
+        if takes(text[:middle]):
+            taken = middle
+        else:
+            refused = middle
+    return taken
+
+
+_BOUNDARIES = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"(?<=[.!?…])\s+"), re.compile(r"\s+"))
+
+
+def split_text(text: str, most: int, takes: Takes | None = None) -> list[str]:
+    """Return `text` in pieces of at most `most` code points that `takes` takes, cut where a reader would.
+
+    The cut is made at the last paragraph, line, sentence or word boundary in the second half of
+    a piece, else at the limit. Only white space at the cuts is lost; combining marks and joined
+    emoji stay with what they belong to where the limit allows.
+    """
+    if most < 1:
+        raise ValueError(f"cannot split text into pieces of {most} characters")
+    pieces: list[str] = []  # bound: the text itself
+    rest = text
+    while len(rest) > most or (rest and takes is not None and not takes(rest)):
+        cut, resume = _cut(rest, most if takes is None else _longest(rest, most, takes))
+        piece = rest[:cut]
+        if piece.strip():
+            pieces.append(piece)
+        rest = rest[resume:]
+    if rest.strip() or not pieces:
+        pieces.append(rest)
+    return pieces
+
+
+def _cut(text: str, most: int) -> tuple[int, int]:
+    window = text[: most + 1]
+    for boundary in _BOUNDARIES:
+        found = [match for match in boundary.finditer(window) if most // 2 <= match.start() <= most]
+        if found and found[-1].start() > 0:
+            start = found[-1].start()
+            return start, start + len(text[start:]) - len(text[start:].lstrip())
+    cut = most
+    while (cut > max(most // 2, 1) and (_joins(text[cut]) or _halves_a_flag(text, cut))) or (
+        cut > 1 and text[cut - 1] == "\u200d"
+    ):
+        cut -= 1
+    return cut, cut
+
+
+def _joins(character: str) -> bool:
+    """Whether a character belongs to the one before: a mark, a joiner, a variation or skin tone."""
+    return (
+        unicodedata.category(character).startswith("M")
+        or character == "\u200d"
+        or "\U0001f3fb" <= character <= "\U0001f3ff"
+    )
+
+
+def _halves_a_flag(text: str, cut: int) -> bool:
+    """Whether the cut falls between the two letters of a flag."""
+    start = cut
+    while start > 0 and _is_flag_letter(text[start - 1]):
+        start -= 1
+    return (cut - start) % 2 == 1 and _is_flag_letter(text[cut])
+
+
+def _is_flag_letter(character: str) -> bool:
+    return "\U0001f1e6" <= character <= "\U0001f1ff"
