@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from roomkit_plugins.wire.connection import check_base_url, check_headers, plain_headers
+from roomkit_plugins.wire.connection import check_base_url, check_headers, check_secure_url, plain_headers
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,18 @@ def test_a_header_that_is_secret_by_its_name_is_given_as_one(name: str) -> None:
     headers = {name: SecretStr("hunter2"), "anthropic-beta": "x"}
     check_headers(headers)
     assert plain_headers(headers) == {name: "hunter2", "anthropic-beta": "x"}
+
+
+@pytest.mark.parametrize("url", ["https://api.example", "http://127.0.0.1:8080/x", "http://[::1]:1", None])
+def test_a_secure_url_is_taken(url: str | None) -> None:
+    """By https, or on this machine."""
+    assert check_secure_url(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://api.example", "http://127.0.0.1.example", "ftp://127.0.0.1", "api.example", "", "https://"],
+)
+def test_a_url_by_which_secrets_would_be_seen_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="https://"):
+        check_secure_url(url)

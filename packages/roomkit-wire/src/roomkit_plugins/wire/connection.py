@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-__all__ = ["check_base_url", "check_headers", "check_key", "plain_headers"]
+__all__ = ["check_base_url", "check_headers", "check_key", "check_secure_url", "plain_headers"]
 
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 _SECRET = re.compile(r"auth|token|secret|passw|cookie|credential|api[-_]?key", re.IGNORECASE)
 
 
@@ -34,6 +35,19 @@ def check_base_url(url: str | None) -> str | None:
             "pass the key as api_key or a header as SecretStr in extra_headers"
         )
     return url
+
+
+def check_secure_url(url: str | None) -> str | None:
+    """Return `url` if it is an address alone, by https or on this machine. Raises ValueError."""
+    checked = check_base_url(url)
+    if checked is None:
+        return None
+    parts = urlsplit(checked)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("the URL has no host, or is not of https: write it as https://host/path")
+    if parts.scheme == "http" and parts.hostname not in _THIS_MACHINE:
+        raise ValueError("the URL is of http, so that secrets would be sent in the clear: write https://")
+    return checked
 
 
 def check_headers[H: Mapping[str, str | SecretStr]](headers: H) -> H:

@@ -73,6 +73,16 @@ class Origin:
         """Make the error for an answer that did not come in time."""
         return self._error(f"{self._who} did not answer within {seconds:g} s", ErrorCode.TIMEOUT)
 
+    def not_reached(self, error: Exception) -> ProviderError:
+        """Make the error for a connection that could not be made: the vendor certainly has nothing."""
+        return ProviderError(
+            f"{self._who} cannot be reached ({type(error).__name__})",
+            error_code=ErrorCode.CONNECTION,
+            accepted=False,
+            provider=self.provider,
+            request_id=self.request_id,
+        )
+
     def broke_off(self, error: Exception) -> ProviderError:
         """Make the error for a connection that could not be made, or broke."""
         said = f"{self._who} cannot be reached, or broke off ({type(error).__name__})"
