@@ -28,3 +28,19 @@ def roomkit_register(registry: Registry) -> None:
     registry.add("identity", "mock", f"{package}:MockIdentityResolver", summary="Knows no sender.")
     registry.add("memory", "mock", f"{package}:MockMemoryProvider", summary="Remembers nothing.")
     registry.add("telemetry", "mock", f"{package}:MockTelemetryProvider", summary="Keeps spans and metrics.")
+    registry.add_kind("simulator", contract=f"{package}.simulators:HTTPSimulator")
+    for name, simulated in _SIMULATORS.items():
+        reference = f"{package}.simulators:{simulated}"
+        registry.add(
+            "simulator", name, reference, summary=f"{simulated.removesuffix('Simulator')} on this machine."
+        )
+
+
+_SIMULATORS = {
+    "anthropic": "AnthropicSimulator",
+    "gemini": "GeminiSimulator",
+    "mistral": "MistralSimulator",
+    "openai": "OpenAISimulator",
+    "twilio": "TwilioSimulator",
+    "vllm": "VLLMSimulator",
+}

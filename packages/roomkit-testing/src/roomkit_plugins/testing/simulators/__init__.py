@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.mistral import MistralSimulator as MistralSimulator
     from roomkit_plugins.testing.simulators.openai import OpenAISimulator as OpenAISimulator
     from roomkit_plugins.testing.simulators.openai import VLLMSimulator as VLLMSimulator
+    from roomkit_plugins.testing.simulators.twilio import SimulatedMessage as SimulatedMessage
+    from roomkit_plugins.testing.simulators.twilio import SimulatedPhone as SimulatedPhone
+    from roomkit_plugins.testing.simulators.twilio import TwilioSimulator as TwilioSimulator
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
@@ -58,8 +61,11 @@ else:
             "ScriptedThinking": "ai",
             "ScriptedToolCall": "ai",
             "ScriptedUsage": "ai",
+            "SimulatedMessage": "twilio",
+            "SimulatedPhone": "twilio",
             "Slow": "ai",
             "Truncate": "ai",
+            "TwilioSimulator": "twilio",
             "UnscriptedRequestError": "ai",
             "UnusedRepliesError": "ai",
             "VLLMSimulator": "openai",
