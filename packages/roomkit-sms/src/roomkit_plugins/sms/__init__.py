@@ -1,0 +1,25 @@
+"""SMS and MMS channel for RoomKit."""
+
+from typing import TYPE_CHECKING
+
+from roomkit.plugins import lazy_names
+
+if TYPE_CHECKING:
+    from roomkit_plugins.sms.channel import SMSChannel as SMSChannel
+    from roomkit_plugins.sms.config import SMSChannelConfig as SMSChannelConfig
+    from roomkit_plugins.sms.numbers import is_valid_phone as is_valid_phone
+    from roomkit_plugins.sms.numbers import normalize_phone as normalize_phone
+    from roomkit_plugins.sms.segments import Segments as Segments
+    from roomkit_plugins.sms.segments import segments_of as segments_of
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "SMSChannel": "channel",
+            "SMSChannelConfig": "config",
+            "Segments": "segments",
+            "is_valid_phone": "numbers",
+            "normalize_phone": "numbers",
+            "segments_of": "segments",
+        },
+    )
