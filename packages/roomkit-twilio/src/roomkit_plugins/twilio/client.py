@@ -1,0 +1,138 @@
+"""The Twilio SDK over connections of ours: it writes requests and reads answers, and sends nothing itself.
+
+Its own asynchronous client follows the environment's proxies, keeps no error's headers, and does not say
+whether Twilio was reached at all, by which it is decided whether another provider may be asked.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from roomkit.abc.errors import ProviderError
+from roomkit_plugins.twilio.errors import ORIGIN, api_error
+from roomkit_plugins.wire.caller import HTTPAnswer, HTTPCaller
+from roomkit_plugins.wire.sdk import LazyClient, needed
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from roomkit_plugins.twilio.config import TwilioConfig
+    from twilio.rest import Client
+    from twilio.rest.api.v2010.account.message import MessageInstance
+
+__all__ = ["TwilioAPI", "basic_auth"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What writes requests, and what sends them."""
+
+    sdk: Client
+    caller: HTTPCaller
+
+
+class TwilioAPI:
+    """Creates messages at Twilio, for any number of rooms at once.
+
+    `http_client` replaces the connections; its maker closes it.
+    """
+
+    def __init__(
+        self, config: TwilioConfig, *, owner: str, http_client: httpx2.AsyncClient | None = None
+    ) -> None:
+        self._config = config
+        self._http_client = http_client
+        self._client = LazyClient(self._make, self._close, owner=owner, provider=ORIGIN.provider)
+
+    async def create(self, parameters: dict[str, Any]) -> MessageInstance:
+        """Create a message with parameters by the SDK's names. Raises ProviderError."""
+        made = await self._client.get()
+        try:
+            created = await made.sdk.messages.create_async(**parameters)
+        except ProviderError:
+            raise
+        except Exception as error:  # the SDK takes the answer apart, and checks nothing
+            raise ORIGIN.bad_response(f"no message ({type(error).__name__})") from error
+        if not created.sid:
+            raise ORIGIN.bad_response("a message without its sid")
+        return created
+
+    async def close(self) -> None:
+        """Close the connections; requests under way fail. Idempotent."""
+        await self._client.close()
+
+    async def _close(self, made: _Made) -> None:
+        await made.caller.close()
+
+    def _make(self) -> _Made:
+        """Import the SDK and make its client: half a second, so never on the loop."""
+        with needed("twilio", by="TwilioConfig", distribution="roomkit-twilio"):
+            from twilio.http import AsyncHttpClient
+            from twilio.http.response import Response
+            from twilio.rest import Client
+
+        import httpx2
+
+        caller = HTTPCaller(ORIGIN, httpx2, timeout=self._config.timeout, client=self._http_client)
+        send = self._send
+
+        class Connections(AsyncHttpClient):  # type: ignore[misc]  # the SDK is not typed
+            """What the SDK sends by; the base's constructor asks for a logger of the standard library."""
+
+            def __init__(self) -> None:
+                self.is_async = True
+
+            async def request(
+                self,
+                method: str,
+                url: str,
+                params: Any = None,
+                data: Any = None,
+                headers: Any = None,
+                auth: Any = None,
+                timeout: Any = None,
+                allow_redirects: Any = False,
+            ) -> Any:
+                answer = await send(caller, method, url, params, data, headers or {})
+                return Response(answer.status, answer.body.decode(), dict(answer.headers))
+
+        user, password = self._config.credentials
+        client = Client(
+            user,
+            password,
+            account_sid=self._config.account_sid,
+            http_client=Connections(),
+            environment={"TWILIO_EDGE": "", "TWILIO_REGION": ""},  # base_url alone says where the API is
+        )
+        client.api.base_url = self._config.base_url.rstrip("/")
+        return _Made(client, caller)
+
+    async def _send(
+        self, caller: HTTPCaller, method: str, url: str, params: Any, data: Any, headers: Any
+    ) -> HTTPAnswer:
+        """Send what the SDK wrote; a list is sent under its name once for each member."""
+        target = f"{url}?{urlencode(params, doseq=True)}" if params else url
+        body = urlencode(data or {}, doseq=True).encode()
+        given = {**headers, **basic_auth(self._config)}
+        given["Content-Type"] = "application/x-www-form-urlencoded"
+        answer = await caller.call(method, target, headers=given, body=body)
+        if answer.status >= 400:
+            raise self._refusal(answer)
+        return answer
+
+    def _refusal(self, answer: HTTPAnswer) -> ProviderError:
+        error = api_error(answer.status, answer.body, answer.headers)
+        said = str(error)
+        for secret in self._config.secrets:
+            said = said.replace(secret, "***")
+        error.args = (said,)
+        return error
+
+
+def basic_auth(config: TwilioConfig) -> dict[str, str]:
+    """Return the header that the API and its media take."""
+    user, password = config.credentials
+    return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}

@@ -1,0 +1,247 @@
+"""Between RoomKit's records and Twilio's parameters: pure functions, without network or SDK.
+
+Outbound: https://www.twilio.com/docs/messaging/api/message-resource; inbound and receipts:
+https://www.twilio.com/docs/messaging/guides/webhook-request, .../outbound-message-status-in-status-callbacks
+(Nov 2026).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from roomkit.abc.errors import ErrorCode, ProviderError, WebhookRejected
+from roomkit.models.content import (
+    AudioContent,
+    CompositeContent,
+    ConsentContent,
+    EventContent,
+    LocationContent,
+    MediaContent,
+    SystemContent,
+    TemplateContent,
+    TextContent,
+    VideoContent,
+)
+from roomkit.models.delivery import DeliveryStatus, InboundMessage
+from roomkit.models.enums import ConsentState, EventType, ReceiptState
+from roomkit_plugins.twilio.errors import ORIGIN
+from roomkit_plugins.twilio.signature import Form
+
+__all__ = ["address_of", "content_parameters", "parse_twilio_webhook", "read_webhook"]
+
+LONGEST = 1600
+"""UTF-16 code units of a `Body`."""
+MOST_MEDIA = 10
+_INBOUND = frozenset({"received", "receiving"})
+_CONSENT = {"STOP": ConsentState.REVOKED, "START": ConsentState.GRANTED}
+_PREFIXES = ("rcs:",)
+_TEMPLATE = "HX"
+
+
+# -- outbound -----------------------------------------------------------------------------------
+
+
+def content_parameters(content: EventContent) -> dict[str, Any]:
+    """Return what a message says, by the SDK's names. Raises ProviderError for what Twilio cannot carry."""
+    if isinstance(content, TemplateContent):
+        return _template(content)
+    texts: list[str] = []
+    urls: list[str] = []
+    for part in _parts(content):
+        _add(part, texts, urls)
+    body = "\n".join(filter(None, texts))
+    if not body.strip() and not urls:
+        raise ORIGIN.refused("the message is empty: it has neither text nor a file")
+    if len(body.encode("utf-16-le")) > 2 * LONGEST:
+        raise ORIGIN.refused(
+            f"the text has more than {LONGEST} characters: send it by an SMSChannel, which divides it",
+            error_code=ErrorCode.TOO_LONG,
+        )
+    if len(urls) > MOST_MEDIA:
+        raise _unsupported(f"a message of {len(urls)} files: Twilio takes {MOST_MEDIA} at most")
+    return {**({"body": body} if body else {}), **({"media_url": urls} if urls else {})}
+
+
+def _parts(content: EventContent) -> Iterator[EventContent]:
+    if isinstance(content, CompositeContent):
+        for part in content.parts:
+            yield from _parts(part)
+    else:
+        yield content
+
+
+def _add(part: EventContent, texts: list[str], urls: list[str]) -> None:
+    match part:
+        case TextContent() | SystemContent():
+            texts.append(part.body)
+        case MediaContent():
+            texts.append(part.caption or "")
+            urls.append(_file_url(part.url))
+        case AudioContent() | VideoContent():
+            urls.append(_file_url(part.url))
+        case _:
+            raise _unsupported(f"{part.type} content by SMS")
+
+
+def _file_url(url: str) -> str:
+    if not url.lower().startswith(("http://", "https://")):
+        raise _unsupported(
+            "a file without an http(s) URL that Twilio can fetch: set media_url of the kit for its own files"
+        )
+    return url
+
+
+def _template(content: TemplateContent) -> dict[str, Any]:
+    if not content.template_id.startswith(_TEMPLATE):
+        raise _unsupported(
+            f"the template {content.template_id[:40]!r}: give the id of a content template, HX..."
+        )
+    variables = {"content_variables": json.dumps(content.parameters)} if content.parameters else {}
+    return {"content_sid": content.template_id, **variables}
+
+
+def _unsupported(what: str) -> ProviderError:
+    return ORIGIN.refused(f"Twilio cannot carry {what}", error_code=ErrorCode.UNSUPPORTED_CONTENT)
+
+
+# -- inbound ------------------------------------------------------------------------------------
+
+
+def read_webhook(form: Form, channel_id: str) -> InboundMessage | DeliveryStatus:
+    """Return what a verified webhook says. Raises WebhookRejected for neither a message nor a receipt."""
+    try:
+        return _status(form, channel_id) if _is_receipt(form) else _message(form, channel_id)
+    except (KeyError, ValueError) as error:
+        raise WebhookRejected(
+            f"the webhook is no message or receipt of Twilio: {_why(error)}", status_code=400
+        ) from error
+
+
+def parse_twilio_webhook(payload: Mapping[str, str], channel_id: str) -> InboundMessage:
+    """Return the message in the form of a webhook that the caller has verified.
+
+    Raises ValueError for a receipt, and WebhookRejected for what Twilio does not send.
+    """
+    found = read_webhook(payload, channel_id)
+    if isinstance(found, DeliveryStatus):
+        raise ValueError(
+            "the webhook is a receipt, not a message: hand it to process_webhook, which takes both"
+        )
+    return found
+
+
+def address_of(address: str) -> str:
+    """Return a telephone number without the channel that Twilio puts before it."""
+    for prefix in _PREFIXES:
+        address = address.removeprefix(prefix)
+    return address
+
+
+def _is_receipt(form: Form) -> bool:
+    status = form.get("MessageStatus")
+    return status is not None and status not in _INBOUND
+
+
+def _status(form: Form, channel_id: str) -> DeliveryStatus:
+    word = ReceiptState.READ if form.get("EventType") == "READ" else form["MessageStatus"]
+    return DeliveryStatus(
+        provider=ORIGIN.provider,
+        channel_id=channel_id,
+        message_id=_id(form),
+        status=word,
+        recipient=form.get("To", ""),
+        sender=form.get("From", ""),
+        error_code=form.get("ErrorCode") or None,
+        error_message=form.get("ChannelStatusMessage") or None,
+        raw=dict(form),
+    )
+
+
+def _message(form: Form, channel_id: str) -> InboundMessage:
+    sender, recipient = address_of(_needed(form, "From")), address_of(_needed(form, "To"))
+    identity = _id(form)
+    answered = form.get("OriginalRepliedMessageSid")
+    payload = form.get("ButtonPayload")
+    state = _CONSENT.get(form.get("OptOutType", ""))
+    content = _content(form) if state is None else _consent(sender, state, form)
+    return InboundMessage(
+        channel_id=channel_id,
+        sender_id=sender,
+        content=content,
+        event_type=EventType.MESSAGE if state is None else EventType.CONSENT,
+        external_id=identity,
+        provider_message_id=identity,
+        idempotency_key=identity,
+        in_reply_to=(answered,) if answered else (),
+        raw_payload=dict(form),
+        extra={"to": recipient},
+        metadata={"postback": payload} if payload else {},
+    )
+
+
+def _content(form: Form) -> EventContent:
+    """Return what a message says; several things are several parts."""
+    body = form.get("Body") or form.get("ButtonText") or ""
+    files = [_file(form, number) for number in range(_count(form))]
+    place = _place(form)
+    if len(files) == 1 and place is None and body:
+        return files[0].replace(caption=body)
+    parts: list[EventContent] = [TextContent(body=body)] if body else []
+    parts += [place] if place is not None else []
+    parts += files
+    if len(parts) < 2:
+        return parts[0] if parts else TextContent(body="")
+    return CompositeContent(parts=tuple(parts))
+
+
+def _count(form: Form) -> int:
+    count = form.get("NumMedia", "0")
+    if not (count.isascii() and count.isdigit() and len(count) <= 2):
+        raise ValueError("NumMedia is no number")
+    return int(count)
+
+
+def _file(form: Form, number: int) -> MediaContent:
+    mime_type = form.get(f"MediaContentType{number}") or "application/octet-stream"
+    return MediaContent(url=_needed(form, f"MediaUrl{number}"), mime_type=mime_type)
+
+
+def _place(form: Form) -> LocationContent | None:
+    if not (form.get("Latitude") and form.get("Longitude")):
+        return None
+    return LocationContent(
+        latitude=float(form["Latitude"]),
+        longitude=float(form["Longitude"]),
+        label=form.get("Label") or None,
+        address=form.get("Address") or None,
+    )
+
+
+def _consent(sender: str, state: ConsentState, form: Form) -> ConsentContent:
+    return ConsentContent(
+        address_type="phone", address=sender, state=state, source="vendor", body=form.get("Body", "")
+    )
+
+
+def _id(form: Form) -> str:
+    return form.get("MessageSid") or _needed(form, "SmsSid")
+
+
+def _needed(form: Form, name: str) -> str:
+    value = form.get(name)
+    if not value:
+        raise KeyError(name)
+    return value
+
+
+def _why(error: Exception) -> str:
+    """Say what is wrong without quoting the person's words, which a message of pydantic does."""
+    if isinstance(error, ValidationError):
+        return "; ".join(
+            ".".join(map(str, each["loc"])) for each in error.errors(include_url=False, include_input=False)
+        )
+    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
