@@ -288,6 +288,8 @@ if TYPE_CHECKING:
     from roomkit.authoring.coroutines import in_time as in_time
     from roomkit.authoring.coroutines import may_wait as may_wait
     from roomkit.authoring.intake import Intake as Intake
+    from roomkit.authoring.opt_out import OPT_OUT_LANGUAGES as OPT_OUT_LANGUAGES
+    from roomkit.authoring.opt_out import OptOutWords as OptOutWords
     from roomkit.authoring.options import checked_options as checked_options
     from roomkit.authoring.retry import pause_before as pause_before
     from roomkit.authoring.retry import retry_with_backoff as retry_with_backoff
@@ -596,6 +598,12 @@ if TYPE_CHECKING:
     from roomkit_plugins.skills import SkillRegistry as SkillRegistry
     from roomkit_plugins.skills import SkillsConfig as SkillsConfig
     from roomkit_plugins.skills import SkillValidationError as SkillValidationError
+    from roomkit_plugins.sms import Segments as Segments
+    from roomkit_plugins.sms import SMSChannel as SMSChannel
+    from roomkit_plugins.sms import SMSChannelConfig as SMSChannelConfig
+    from roomkit_plugins.sms import is_valid_phone as is_valid_phone
+    from roomkit_plugins.sms import normalize_phone as normalize_phone
+    from roomkit_plugins.sms import segments_of as segments_of
     from roomkit_plugins.sqlite import SQLiteConfig as SQLiteConfig
     from roomkit_plugins.sqlite import SQLiteMediaStore as SQLiteMediaStore
     from roomkit_plugins.sqlite import SQLiteStore as SQLiteStore
@@ -630,6 +638,9 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing import cancellations as cancellations
     from roomkit_plugins.testing import run_virtual as run_virtual
     from roomkit_plugins.testing import violations as violations
+    from roomkit_plugins.twilio import TwilioConfig as TwilioConfig
+    from roomkit_plugins.twilio import TwilioSMSProvider as TwilioSMSProvider
+    from roomkit_plugins.twilio import parse_twilio_webhook as parse_twilio_webhook
     from roomkit_plugins.websocket import FrameError as FrameError
     from roomkit_plugins.websocket import SendFn as SendFn
     from roomkit_plugins.websocket import StreamChunk as StreamChunk
@@ -980,6 +991,7 @@ HOMES = {
     "NoHomeError": "roomkit.abc.errors",
     "NoopTelemetryProvider": "roomkit.memory.telemetry",
     "NumpyMixerProvider": "roomkit_plugins.voice",
+    "OPT_OUT_LANGUAGES": "roomkit.authoring.opt_out",
     "Observation": "roomkit.models.task",
     "OpenAIAIProvider": "roomkit_plugins.openai",
     "OpenAIConfig": "roomkit_plugins.openai",
@@ -987,6 +999,7 @@ HOMES = {
     "OpenTelemetryConfig": "roomkit_plugins.opentelemetry",
     "OpenTelemetryProvider": "roomkit_plugins.opentelemetry",
     "OpenVocabulary": "roomkit.models.vocabulary",
+    "OptOutWords": "roomkit.authoring.opt_out",
     "OwnerTasks": "roomkit.abc.services.tasks",
     "Park": "roomkit.models.parking",
     "ParkedCall": "roomkit.models.parking",
@@ -1105,6 +1118,7 @@ HOMES = {
     "SIPRealtimeTransport": "roomkit_plugins.sip",
     "SIPVoiceBackend": "roomkit_plugins.sip",
     "SMSChannel": "roomkit_plugins.sms",
+    "SMSChannelConfig": "roomkit_plugins.sms",
     "SMSHints": "roomkit.models.hints",
     "SMSProvider": "roomkit.abc.sms",
     "SNIFFED_BYTES": "roomkit.authoring.sniffing",
@@ -1122,6 +1136,7 @@ HOMES = {
     "ScriptResult": "roomkit_plugins.skills",
     "ScriptedIntelligence": "roomkit_plugins.testing",
     "ScriptedSource": "roomkit_plugins.testing",
+    "Segments": "roomkit_plugins.sms",
     "SelfCancelledError": "roomkit.abc.errors",
     "SendAt": "roomkit.models.scheduling",
     "SendFn": "roomkit_plugins.websocket",
@@ -1395,6 +1410,7 @@ HOMES = {
     "seconds_of": "roomkit.abc.duration",
     "seen_of": "roomkit.models.visibility",
     "sees": "roomkit.models.visibility",
+    "segments_of": "roomkit_plugins.sms",
     "set_conversation_state": "roomkit_plugins.agents",
     "setup_delegation": "roomkit_plugins.agents",
     "setup_handoff": "roomkit_plugins.agents",
@@ -1537,7 +1553,7 @@ DISTRIBUTIONS = {
     "roomkit-sinch": "planned",
     "roomkit-sip": "planned",
     "roomkit-skills": "built",
-    "roomkit-sms": "planned",
+    "roomkit-sms": "built",
     "roomkit-smtp": "planned",
     "roomkit-sources": "planned",
     "roomkit-speex": "planned",
@@ -1548,7 +1564,7 @@ DISTRIBUTIONS = {
     "roomkit-telnyx": "planned",
     "roomkit-testing": "built",
     "roomkit-turn": "planned",
-    "roomkit-twilio": "planned",
+    "roomkit-twilio": "built",
     "roomkit-vad-energy": "planned",
     "roomkit-voice": "planned",
     "roomkit-voicemeup": "planned",

@@ -288,6 +288,8 @@ if TYPE_CHECKING:
     from roomkit.authoring.coroutines import in_time as in_time
     from roomkit.authoring.coroutines import may_wait as may_wait
     from roomkit.authoring.intake import Intake as Intake
+    from roomkit.authoring.opt_out import OPT_OUT_LANGUAGES as OPT_OUT_LANGUAGES
+    from roomkit.authoring.opt_out import OptOutWords as OptOutWords
     from roomkit.authoring.options import checked_options as checked_options
     from roomkit.authoring.retry import pause_before as pause_before
     from roomkit.authoring.retry import retry_with_backoff as retry_with_backoff
@@ -419,6 +421,8 @@ else:
             "MoveStore",
             "MuteStrategy",
             "NoHomeError",
+            "OPT_OUT_LANGUAGES",
+            "OptOutWords",
             "OwnerTasks",
             "PartialTranscriptionEvent",
             "ParticipantBannedError",
