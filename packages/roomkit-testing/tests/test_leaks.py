@@ -77,3 +77,15 @@ async def test_holding_less_than_before_is_no_leak() -> None:
     before = Holdings(("a", "b"), ("main",), ("pipe", "pipe"))
     assert not Holdings(("a",), ("main",), ("pipe",)).beyond(before)
     assert Holdings(("a", "b", "b"), ("main",), ()).beyond(before) == "3 tasks, 2 before: b"
+
+
+async def test_the_loops_own_pool_of_threads_is_none() -> None:
+    """It takes another thread if one is not idle again when the next call comes, and is bounded."""
+    widths = iter(range(1, 9))
+
+    async def cycle() -> None:
+        width = next(widths)
+        together = threading.Barrier(width)  # passed only once so many threads are there
+        await asyncio.gather(*(asyncio.to_thread(together.wait) for _ in range(width)))
+
+    await assert_nothing_leaks(cycle, cycles=3, warm_up=1)

@@ -29,7 +29,7 @@ class Holdings:
         gc.collect()
         return cls(
             tasks=tuple(sorted(task.get_name() for task in asyncio.all_tasks())),
-            threads=tuple(sorted(thread.name for thread in threading.enumerate())),
+            threads=tuple(sorted(name for name in _thread_names() if not name.startswith(_OF_THE_LOOP))),
             descriptors=tuple(_open_descriptors()),
         )
 
@@ -69,6 +69,14 @@ async def _settled() -> Holdings:
     for _ in range(5):
         await asyncio.sleep(0)
     return Holdings.now()
+
+
+_OF_THE_LOOP = "asyncio_"
+"""The loop's own pool for `to_thread`: it is bounded, and grows by chance while a machine is busy."""
+
+
+def _thread_names() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
 
 
 def _open_descriptors() -> list[str]:
