@@ -65,8 +65,6 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import StoreUnavailableError as StoreUnavailableError
     from roomkit.abc.errors import TurnNotParkedError as TurnNotParkedError
     from roomkit.abc.errors import UnknownToolError as UnknownToolError
-    from roomkit.abc.errors import VoiceBackendNotConfiguredError as VoiceBackendNotConfiguredError
-    from roomkit.abc.errors import VoiceNotConfiguredError as VoiceNotConfiguredError
     from roomkit.abc.errors import WebhookRejected as WebhookRejected
     from roomkit.abc.http import HTTPProvider as HTTPProvider
     from roomkit.abc.identity import IdentityResolver as IdentityResolver
@@ -174,7 +172,9 @@ if TYPE_CHECKING:
     from roomkit.abc.voice.errors import CapacityError as CapacityError
     from roomkit.abc.voice.errors import DialError as DialError
     from roomkit.abc.voice.errors import SharedStageError as SharedStageError
+    from roomkit.abc.voice.errors import VoiceBackendNotConfiguredError as VoiceBackendNotConfiguredError
     from roomkit.abc.voice.errors import VoiceError as VoiceError
+    from roomkit.abc.voice.errors import VoiceNotConfiguredError as VoiceNotConfiguredError
     from roomkit.abc.voice.errors import VoiceProviderError as VoiceProviderError
     from roomkit.abc.voice.errors import VoiceSessionEndedError as VoiceSessionEndedError
     from roomkit.abc.voice.errors import VoiceUnsupportedError as VoiceUnsupportedError
@@ -308,6 +308,8 @@ if TYPE_CHECKING:
     from roomkit.kernel.kit import RoomKit as RoomKit
     from roomkit.memory.directory import Directory as Directory
     from roomkit.memory.directory import Identities as Identities
+    from roomkit.memory.directory import chosen as chosen
+    from roomkit.memory.directory import last_active as last_active
     from roomkit.memory.homes import HomeTable as HomeTable
     from roomkit.memory.kept_locks import KeptLocks as KeptLocks
     from roomkit.memory.leases import Leases as Leases
@@ -316,12 +318,18 @@ if TYPE_CHECKING:
     from roomkit.memory.ledger import Ledger as Ledger
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
     from roomkit.memory.media import InMemoryMediaStore as InMemoryMediaStore
+    from roomkit.memory.moving import Mover as Mover
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
     from roomkit.memory.register import MediaTable as MediaTable
     from roomkit.memory.rooms import StoredRoom as StoredRoom
+    from roomkit.memory.rooms import unknown_room as unknown_room
     from roomkit.memory.store import InMemoryStore as InMemoryStore
+    from roomkit.memory.tasks import TaskTable as TaskTable
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
     from roomkit.memory.telemetry import NoopTelemetryProvider as NoopTelemetryProvider
+    from roomkit.memory.timelines import Timelines as Timelines
+    from roomkit.memory.timelines import check_distinct as check_distinct
+    from roomkit.memory.transactions import Transactions as Transactions
     from roomkit.memory.values import ValueTable as ValueTable
     from roomkit.models.ai import AIImagePart as AIImagePart
     from roomkit.models.ai import AIMessage as AIMessage
@@ -983,6 +991,7 @@ HOMES = {
     "ModelDecides": "roomkit_plugins.agents",
     "Move": "roomkit.abc.store.records",
     "MoveStore": "roomkit.abc.store.moves",
+    "Mover": "roomkit.memory.moving",
     "MuteStrategy": "roomkit.abc.voice.turns",
     "NATSSource": "roomkit_plugins.nats",
     "NOWHERE": "roomkit.memory.ledger",
@@ -1232,6 +1241,7 @@ HOMES = {
     "TaskDeliveryContext": "roomkit_plugins.agents",
     "TaskRunner": "roomkit_plugins.agents",
     "TaskStatus": "roomkit.models.enums",
+    "TaskTable": "roomkit.memory.tasks",
     "TeamsChannel": "roomkit_plugins.teams",
     "TeamsConfig": "roomkit_plugins.teams",
     "TeamsHints": "roomkit.models.hints",
@@ -1252,6 +1262,7 @@ HOMES = {
     "TextStream": "roomkit.abc.text_stream",
     "TimedWord": "roomkit.abc.voice.audio",
     "TimelineStore": "roomkit.abc.store.timeline",
+    "Timelines": "roomkit.memory.timelines",
     "Timer": "roomkit.models.timer",
     "TimerFn": "roomkit.abc.services.timers",
     "TimerStore": "roomkit.abc.store.timers",
@@ -1265,6 +1276,7 @@ HOMES = {
     "ToolProvider": "roomkit.abc.tools",
     "ToolResult": "roomkit.models.tool",
     "ToolUse": "roomkit.models.tool",
+    "Transactions": "roomkit.memory.transactions",
     "TranscriptionEvent": "roomkit.abc.voice.events",
     "TranscriptionResult": "roomkit.abc.voice.stt",
     "TransportChannel": "roomkit.authoring.transport",
@@ -1309,14 +1321,14 @@ HOMES = {
     "Visibility": "roomkit.models.enums",
     "Vocabulary": "roomkit.models.vocabulary",
     "VoiceBackend": "roomkit.abc.voice.backend",
-    "VoiceBackendNotConfiguredError": "roomkit.abc.errors",
+    "VoiceBackendNotConfiguredError": "roomkit.abc.voice.errors",
     "VoiceCapability": "roomkit.abc.voice.backend",
     "VoiceChannel": "roomkit_plugins.voice",
     "VoiceError": "roomkit.abc.voice.errors",
     "VoiceEvent": "roomkit.abc.voice.events",
     "VoiceMeUpConfig": "roomkit_plugins.voicemeup",
     "VoiceMeUpSMSProvider": "roomkit_plugins.voicemeup",
-    "VoiceNotConfiguredError": "roomkit.abc.errors",
+    "VoiceNotConfiguredError": "roomkit.abc.voice.errors",
     "VoiceProviderError": "roomkit.abc.voice.errors",
     "VoiceSession": "roomkit.abc.voice.session",
     "VoiceSessionEndedError": "roomkit.abc.voice.errors",
@@ -1359,8 +1371,10 @@ HOMES = {
     "busy_room": "roomkit.abc.moved",
     "cancel_at_every_await": "roomkit_plugins.testing",
     "cancellations": "roomkit_plugins.testing",
+    "check_distinct": "roomkit.memory.timelines",
     "check_heard": "roomkit.abc.text_stream",
     "checked_options": "roomkit.authoring.options",
+    "chosen": "roomkit.memory.directory",
     "compose_tool_handlers": "roomkit_plugins.ai",
     "configure_voicemeup_mms": "roomkit_plugins.voicemeup",
     "create_vllm_provider": "roomkit_plugins.openai",
@@ -1382,6 +1396,7 @@ HOMES = {
     "is_gate": "roomkit.models.hook",
     "is_shown": "roomkit.models.visibility",
     "is_valid_phone": "roomkit_plugins.sms",
+    "last_active": "roomkit.memory.directory",
     "matches_type": "roomkit.authoring.sniffing",
     "may_wait": "roomkit.authoring.coroutines",
     "moved_key": "roomkit.abc.moved",
@@ -1417,6 +1432,7 @@ HOMES = {
     "sniffed_type": "roomkit.authoring.sniffing",
     "text_of": "roomkit.models.content",
     "text_stream_of": "roomkit.abc.text_stream",
+    "unknown_room": "roomkit.memory.rooms",
     "utcnow": "roomkit.models.base",
     "violations": "roomkit_plugins.testing",
 }

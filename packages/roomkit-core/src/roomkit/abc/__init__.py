@@ -68,8 +68,6 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import StoreUnavailableError as StoreUnavailableError
     from roomkit.abc.errors import TurnNotParkedError as TurnNotParkedError
     from roomkit.abc.errors import UnknownToolError as UnknownToolError
-    from roomkit.abc.errors import VoiceBackendNotConfiguredError as VoiceBackendNotConfiguredError
-    from roomkit.abc.errors import VoiceNotConfiguredError as VoiceNotConfiguredError
     from roomkit.abc.errors import WebhookRejected as WebhookRejected
     from roomkit.abc.http import HTTPProvider as HTTPProvider
     from roomkit.abc.identity import IdentityResolver as IdentityResolver
@@ -177,7 +175,9 @@ if TYPE_CHECKING:
     from roomkit.abc.voice.errors import CapacityError as CapacityError
     from roomkit.abc.voice.errors import DialError as DialError
     from roomkit.abc.voice.errors import SharedStageError as SharedStageError
+    from roomkit.abc.voice.errors import VoiceBackendNotConfiguredError as VoiceBackendNotConfiguredError
     from roomkit.abc.voice.errors import VoiceError as VoiceError
+    from roomkit.abc.voice.errors import VoiceNotConfiguredError as VoiceNotConfiguredError
     from roomkit.abc.voice.errors import VoiceProviderError as VoiceProviderError
     from roomkit.abc.voice.errors import VoiceSessionEndedError as VoiceSessionEndedError
     from roomkit.abc.voice.errors import VoiceUnsupportedError as VoiceUnsupportedError

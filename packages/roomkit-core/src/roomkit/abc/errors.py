@@ -67,8 +67,6 @@ __all__ = [
     "StoreUnavailableError",
     "TurnNotParkedError",
     "UnknownToolError",
-    "VoiceBackendNotConfiguredError",
-    "VoiceNotConfiguredError",
     "WebhookRejected",
 ]
 
@@ -247,18 +245,6 @@ class SourceNotFoundError(RoomKitError):
     """The channel has no source."""
 
     code = "source_not_found"
-
-
-class VoiceNotConfiguredError(RoomKitError):
-    """The kit was given no speech-to-text or text-to-speech provider."""
-
-    code = "voice_not_configured"
-
-
-class VoiceBackendNotConfiguredError(RoomKitError):
-    """The kit was given no voice backend."""
-
-    code = "voice_backend_not_configured"
 
 
 class MediaNotConfiguredError(RoomKitError):

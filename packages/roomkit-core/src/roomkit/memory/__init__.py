@@ -8,6 +8,8 @@ from roomkit._names import reexport
 if TYPE_CHECKING:
     from roomkit.memory.directory import Directory as Directory
     from roomkit.memory.directory import Identities as Identities
+    from roomkit.memory.directory import chosen as chosen
+    from roomkit.memory.directory import last_active as last_active
     from roomkit.memory.homes import HomeTable as HomeTable
     from roomkit.memory.kept_locks import KeptLocks as KeptLocks
     from roomkit.memory.leases import Leases as Leases
@@ -16,12 +18,18 @@ if TYPE_CHECKING:
     from roomkit.memory.ledger import Ledger as Ledger
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
     from roomkit.memory.media import InMemoryMediaStore as InMemoryMediaStore
+    from roomkit.memory.moving import Mover as Mover
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
     from roomkit.memory.register import MediaTable as MediaTable
     from roomkit.memory.rooms import StoredRoom as StoredRoom
+    from roomkit.memory.rooms import unknown_room as unknown_room
     from roomkit.memory.store import InMemoryStore as InMemoryStore
+    from roomkit.memory.tasks import TaskTable as TaskTable
     from roomkit.memory.telemetry import ConsoleTelemetryProvider as ConsoleTelemetryProvider
     from roomkit.memory.telemetry import NoopTelemetryProvider as NoopTelemetryProvider
+    from roomkit.memory.timelines import Timelines as Timelines
+    from roomkit.memory.timelines import check_distinct as check_distinct
+    from roomkit.memory.transactions import Transactions as Transactions
     from roomkit.memory.values import ValueTable as ValueTable
 else:
     __getattr__, __dir__ = reexport(
@@ -39,10 +47,18 @@ else:
             "Leases",
             "Ledger",
             "MediaTable",
+            "Mover",
             "NOWHERE",
             "NoopTelemetryProvider",
             "StoredRoom",
+            "TaskTable",
+            "Timelines",
             "TimerTable",
+            "Transactions",
             "ValueTable",
+            "check_distinct",
+            "chosen",
+            "last_active",
+            "unknown_room",
         ],
     )

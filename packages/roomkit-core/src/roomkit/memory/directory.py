@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from roomkit.abc.errors import IdentityNotFoundError
 from roomkit.memory.rooms import StoredRoom
 from roomkit.models.channel import ChannelBinding
+from roomkit.models.enums import RoomStatus
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
 
-__all__ = ["Directory", "Identities"]
+__all__ = ["Directory", "Identities", "chosen", "last_active"]
 
 
 class Directory:
@@ -47,6 +49,31 @@ class Directory:
     def with_identity(self, identity_id: str) -> Iterable[StoredRoom]:
         """Return rooms with a participant of that identity."""
         return self._by_identity.get(identity_id)
+
+    def people(
+        self,
+        records: Iterable[StoredRoom],
+        participant_id: str | None,
+        identity_id: str | None,
+        organization_id: str | None,
+        limit: int,
+        after: tuple[str, str] | None,
+    ) -> list[Participant]:
+        """Return a page of participants by room and id: of one id or identity, else of all `records`."""
+        if participant_id is not None:
+            records = self.with_person(participant_id)
+        elif identity_id is not None:
+            records = self.with_identity(identity_id)
+        found = {
+            (record.room_id, person.id): person
+            for record in records
+            if record.is_of(organization_id)
+            for person in record.participants.values()
+            if (participant_id is None or person.id == participant_id)
+            and (identity_id is None or person.identity_id == identity_id)
+        }
+        places = sorted(place for place in found if after is None or place > after)
+        return [found[place] for place in places[:limit]]
 
     # -- bindings -----------------------------------------------------------------------------
 
@@ -141,6 +168,23 @@ class Directory:
             self.drop_participant(record, participant_id)
 
 
+def chosen(
+    records: Iterable[StoredRoom], status: RoomStatus | str | None, organization_id: str | None
+) -> Iterator[StoredRoom]:
+    """Return the rooms of a status, the open ones when it is None, and of an organization."""
+    for record in records:
+        is_wanted = record.status.is_open if status is None else record.status == status
+        if is_wanted and record.is_of(organization_id):
+            yield record
+
+
+def last_active(records: list[StoredRoom], limit: int) -> list[str]:
+    """Return the ids of the rooms that were active last; sorts the list."""
+    if len(records) > 1:
+        records.sort(key=lambda record: record.last_activity or record.room.created_at, reverse=True)
+    return [record.room_id for record in records[: max(limit, 0)]]
+
+
 def _address(record: StoredRoom, channel_id: str) -> str | None:
     binding = record.bindings.get(channel_id)
     return None if binding is None else binding.address
@@ -168,6 +212,16 @@ class Identities:
         """Return who has an address."""
         found = self._addresses.get((organization_id or "", channel_type, address))
         return None if found is None else self._identities[found]
+
+    def link(self, identity_id: str, channel_type: str, address: str) -> None:
+        """Let an address lead to an identity. Raises IdentityNotFoundError."""
+        identity = self.get(identity_id)
+        if identity is None:
+            raise IdentityNotFoundError(f"no identity {identity_id!r}: create_identity first")
+        known = identity.channel_addresses.get(channel_type, ())
+        if address not in known:
+            addresses = {**identity.channel_addresses, str(channel_type): (*known, address)}
+            self.put(identity.replace(channel_addresses=addresses))
 
     def remove(self, identity_id: str) -> bool:
         """Forget an identity and the addresses that lead to it; False when there is none."""

@@ -8,16 +8,20 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from roomkit.abc.store import RECENT_SCAN
+from roomkit.abc.errors import ChannelNotFoundError, RoomNotFoundError
+from roomkit.abc.store import RECENT_SCAN, EventQuery
 from roomkit.models.channel import ChannelBinding
+from roomkit.models.enums import EventStatus, EventType
 from roomkit.models.event import RoomEvent
 from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation
+from roomkit.models.visibility import sees
 
-__all__ = ["StoredRoom"]
+__all__ = ["StoredRoom", "unknown_room"]
 
 _index_of = attrgetter("index")
+_by_time = attrgetter("created_at", "index")
 
 
 class StoredRoom:
@@ -167,8 +171,73 @@ class StoredRoom:
         index = self.keys.get((self.room_id, idempotency_key))
         return None if index is None else self.at(index)
 
+    def select(self, query: EventQuery) -> Iterable[RoomEvent]:
+        """Return the events that a query asks for, in its order; all pages of them."""
+        after, before = query.after_index, query.before_index
+        start = 0 if after is None else self.place(after + 1)
+        stop = len(self.events) if before is None else self.place(before)
+        events: Iterable[RoomEvent]
+        if query.by_time:
+            events = sorted(self.events[start:stop], key=_by_time, reverse=query.newest_first)
+        else:
+            places = range(start, max(stop, start))
+            events = map(self.events.__getitem__, reversed(places) if query.newest_first else places)
+        types, visibility, reader = query.types, query.visibility, query.reader
+        if types is None and visibility is None and reader is None:
+            return events
+        return (
+            event
+            for event in events
+            if (types is None or event.type in types)
+            and (visibility is None or event.visibility == visibility)
+            and (reader is None or sees(reader, event))
+        )
+
+    def is_of(self, organization_id: str | None) -> bool:
+        """Whether the room belongs to the organization; always true for None."""
+        return organization_id is None or self.organization_id == organization_id
+
+    def bound(self, channel_id: str) -> ChannelBinding:
+        """Return the binding of a channel. Raises ChannelNotFoundError."""
+        try:
+            return self.bindings[channel_id]
+        except KeyError:
+            raise ChannelNotFoundError(
+                f"channel {channel_id!r} is not attached to room {self.room_id!r}: attach_channel first"
+            ) from None
+
+    def observe(self, observation: Observation) -> None:
+        """Add an observation, or replace the one of that id."""
+        if self.observations is None:
+            self.observations = {}
+        self.observations[observation.id] = observation
+
+    def mark(self, channel_id: str, index: int) -> int:
+        """Raise the read mark of an attached channel to an index; return the mark."""
+        self.bound(channel_id)
+        if self.marks is None:
+            self.marks = {}
+        self.marks[channel_id] = mark = max(index, self.marks.get(channel_id, -1))
+        return mark
+
+    def unread(self, reader: ChannelBinding) -> int:
+        """Count the messages of others that the reader may see, after its read mark."""
+        mark = (self.marks or {}).get(reader.channel_id, -1)
+        return sum(
+            event.type is EventType.MESSAGE
+            and event.status is not EventStatus.BLOCKED
+            and event.source.channel_id != reader.channel_id
+            and sees(reader, event)
+            for event in self.since(mark + 1)
+        )
+
     def abandon(self) -> None:
         """Empty the record of a deleted room, for those who still hold it."""
         self.keys = {}
         self.bindings.clear()
         self.participants.clear()
+
+
+def unknown_room(room_id: str) -> RoomNotFoundError:
+    """Return the error of a room that is not there."""
+    return RoomNotFoundError(f"no room {room_id!r}: create_room first")

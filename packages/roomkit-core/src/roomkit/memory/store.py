@@ -5,53 +5,43 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice, takewhile
-from operator import attrgetter
 from typing import Any, override
 
 from roomkit.abc.errors import (
-    ChannelNotFoundError,
-    DuplicateEventError,
-    EventNotFoundError,
-    IdentityNotFoundError,
-    InvalidInputError,
-    LockLostError,
     ParticipantNotFoundError,
     RoomAlreadyExistsError,
-    RoomNotFoundError,
     StaleRoomError,
     StoreError,
 )
-from roomkit.abc.moved import busy_room, moved_key
 from roomkit.abc.store import (
-    NOTHING_COMPLETED,
     Claimed,
     Commit,
     Committed,
     Completed,
     ConversationStore,
     DeliveryQuery,
-    Entry,
     EventQuery,
     HomeRecord,
     Move,
     RoomQuery,
 )
 from roomkit.abc.store.media import MediaUse
-from roomkit.memory.directory import Directory, Identities
+from roomkit.memory.directory import Directory, Identities, chosen, last_active
 from roomkit.memory.homes import HomeTable
 from roomkit.memory.leases import Leases, TimerTable
-from roomkit.memory.ledger import NOWHERE, Ledger
+from roomkit.memory.ledger import Ledger
+from roomkit.memory.moving import Mover
 from roomkit.memory.register import MediaTable
-from roomkit.memory.rooms import StoredRoom
+from roomkit.memory.rooms import StoredRoom, unknown_room
+from roomkit.memory.tasks import TaskTable
+from roomkit.memory.timelines import Timelines
+from roomkit.memory.transactions import Transactions
 from roomkit.memory.values import ValueTable
-from roomkit.models.base import EMPTY, FrozenDict, freeze, utcnow
+from roomkit.models.base import freeze, utcnow
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryStatus
 from roomkit.models.enums import (
     ChannelType,
-    DeliveryState,
-    EventStatus,
-    EventType,
     ReceiptState,
     RoomStatus,
     TaskStatus,
@@ -63,11 +53,8 @@ from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
 from roomkit.models.timer import Timer
 from roomkit.models.value import Value
-from roomkit.models.visibility import sees
 
 __all__ = ["InMemoryStore"]
-
-_by_time = attrgetter("created_at", "index")
 
 
 class InMemoryStore(ConversationStore):
@@ -79,12 +66,10 @@ class InMemoryStore(ConversationStore):
 
     def __init__(self) -> None:
         self._rooms: dict[str, StoredRoom] = {}  # bound: the rooms themselves, until deleted
-        self._events: dict[str, RoomEvent] = {}  # bound: the events of the rooms, in order of commit
-        self._keys: dict[tuple[str, str], int] = {}  # bound: the events
-        self._wide_keys: dict[tuple[str | None, str], str] = {}  # bound: the events
-        self._external: dict[tuple[str, str], list[str]] = {}  # bound: the events with a vendor's id
-        self._tasks: dict[str, Task] = {}  # bound: the tasks of the rooms
         self._created = 0
+        self._timelines = Timelines()
+        self._events, self._keys = self._timelines.events, self._timelines.keys
+        self._tasks = TaskTable()
         self._directory = Directory()
         self._identities = Identities()
         self._leases = Leases()
@@ -93,6 +78,20 @@ class InMemoryStore(ConversationStore):
         self._ledger = Ledger(self._rooms, self._events, self._leases, self._homes)
         self._values = ValueTable()
         self._media = MediaTable()
+        self._transactions = Transactions(
+            self._rooms,
+            self._timelines,
+            self._directory,
+            self._tasks,
+            self._leases,
+            self._timers,
+            self._ledger,
+            self._values,
+            self._media,
+        )
+        self._mover = Mover(
+            self._timelines, self._ledger, self._tasks, self._values, self._timers, self._homes
+        )
 
     @property
     def is_process_local(self) -> bool:
@@ -108,238 +107,20 @@ class InMemoryStore(ConversationStore):
     @override
     async def commit(self, commit: Commit) -> Committed:
         record = self._record(commit.room_id)
-        self._check(record, commit)
-        return self._commit(record, commit)
-
-    def _commit(self, record: StoredRoom, commit: Commit) -> Committed:
-        """Write a commit that was checked."""
-        metadata = _checked_metadata(commit) if commit.metadata else EMPTY
-        at, worker_id = commit.at, commit.worker_id
-        if commit.fence is not None:
-            record.fence = commit.fence
-        completed = NOTHING_COMPLETED
-        if commit.completed or commit.timers_done:
-            completed = self._complete(commit.completed, worker_id, commit.timers_done)
-        places = self._ledger.keeps_lanes or worker_id is not None
-        if places:
-            self._ledger.keep_lanes()
-        stored = [self._append(record, entry, at) for entry in commit.entries]
-        elsewhere = (
-            self._ledger.place(commit.entries, stored, worker_id, commit.absent, commit.agents)
-            if places
-            else NOWHERE
-        )
-        if commit.participants or commit.remove_participants or commit.bindings or commit.unbind:
-            self._move_people(record, commit)
-        if commit.amend is not None or commit.redact or commit.heard:
-            self._rewrite(commit)
-        if commit.tasks or commit.observations or commit.timers or commit.values:
-            self._put_work(record, commit)
-        if commit.media:
-            self._media.use(each for each in commit.media if self._is_of_room(each.event_id, record))
-        if commit.activity:
-            record.last_activity = at
-        if commit.room_changes or metadata:
-            changes = dict(commit.room_changes or {})
-            if metadata:
-                changes["metadata"] = FrozenDict({**record.room.metadata, **metadata})
-            record.change(**{"updated_at": at, **changes})
-        return Committed(stored, elsewhere, completed)
-
-    def _is_of_room(self, event_id: str, record: StoredRoom) -> bool:
-        event = self._events.get(event_id)
-        return event is not None and event.room_id == record.room_id
-
-    def _move_people(self, record: StoredRoom, commit: Commit) -> None:
-        for participant in commit.participants:
-            self._directory.put_participant(record, participant)
-        for participant_id in commit.remove_participants:
-            self._directory.drop_participant(record, participant_id)
-        for binding in commit.bindings:
-            self._directory.put_binding(record, binding)
-        for channel_id in commit.unbind:
-            self._directory.drop_binding(record, channel_id)
-
-    def _rewrite(self, commit: Commit) -> None:
-        amend = commit.amend
-        if amend is not None:
-            before = self._events[amend.event_id]
-            self._put_event(before.amended(amend.content, amend.amended_by, commit.at))
-        if commit.redact:
-            self._values.delete_derived(commit.room_id)
-        for each in commit.heard:
-            self._put_event(self._events[each.event_id].as_heard(each.heard))
-        for event_id in commit.redact:
-            self._put_event(self._events[event_id].redacted(commit.at))
-            self._ledger.redact(self._events[event_id])
-            self._media.release(event_id)
-
-    def _put_work(self, record: StoredRoom, commit: Commit) -> None:
-        for task in commit.tasks:
-            self._put_task(record, task)
-        for observation in commit.observations:
-            self._put_observation(record, observation)
-        for value in commit.values:
-            self._values.put(value, None)
-        for timer in commit.timers:
-            is_theirs = timer.due_at <= commit.at and self._leases.in_force(commit.worker_id)
-            self._timers.set(timer, commit.worker_id if is_theirs else None)
-
-    def _check(self, record: StoredRoom, commit: Commit) -> None:
-        """Raise every error that the commit can have; after this, it cannot fail."""
-        expected, fence = commit.expected_version, commit.fence
-        if expected is not None and expected != record.version:
-            raise StaleRoomError(
-                f"room {commit.room_id!r} is at version {record.version}, not {expected}: plan again"
-            )
-        if fence is not None and record.fence is not None and fence < record.fence:
-            raise LockLostError(
-                f"room {commit.room_id!r} was written to under lock {record.fence}, after lock {fence} had "
-                "run out: plan again"
-            )
-        for entry in commit.entries:
-            event = entry.event
-            key = event.idempotency_key
-            if key is not None and (commit.room_id, key) in self._keys:
-                first = record.at(self._keys[commit.room_id, key])
-                raise DuplicateEventError(
-                    f"room {commit.room_id!r} has the idempotency key {key!r} already", first
-                )
-            if key is not None and entry.key_spans_rooms:
-                self._check_wide_key(record, key)
-            if event.id in self._events:
-                raise DuplicateEventError(f"event {event.id!r} exists already", self._events[event.id])
-        if len(commit.entries) > 1:
-            _check_distinct(commit)
-        if commit.amend is not None:
-            self._own_event(record, commit.amend.event_id, "amend")
-        for each in commit.heard:
-            self._own_event(record, each.event_id, "mark as heard")
-        if commit.redact:
-            for event_id in commit.redact:
-                self._own_event(record, event_id, "redact")
-        if commit.tasks or commit.observations:
-            _check_kinds(commit)
-            for task in commit.tasks:
-                self._check_task(task)
-        if commit.timers:
-            for timer in commit.timers:
-                if timer.room_id is not None:
-                    self._record(timer.room_id)
-
-    def _check_wide_key(self, record: StoredRoom, key: str) -> None:
-        first = self._events.get(self._wide_keys.get((record.organization_id, key), ""))
-        if first is not None:
-            raise DuplicateEventError(
-                f"room {first.room_id!r} has the idempotency key {key!r} already", first
-            )
-
-    def _append(self, record: StoredRoom, entry: Entry, at: datetime) -> RoomEvent:
-        event = entry.event
-        index = record.next_index
-        record.next_index += 1
-        values = {**event.__dict__, "index": index, "created_at": at}
-        if values["status"] is EventStatus.PENDING:
-            values["status"] = EventStatus.DELIVERED
-        values.pop("json_bytes", None)  # what it was encoded to before it had an index
-        stored = type(event).trusted(values, like=event)
-        stored.source.forget_given()
-        stored.content.forget_given()
-        record.events.append(stored)
-        self._events[stored.id] = stored
-        external_id = stored.source.external_id
-        if external_id is not None:
-            self._external.setdefault((stored.source.channel_id, external_id), []).append(stored.id)
-        key = stored.idempotency_key
-        if key is not None:
-            self._keys[record.room_id, key] = index
-            if entry.key_spans_rooms:
-                self._wide_keys[record.organization_id, key] = stored.id
-        if entry.targets:
-            if record.ledger is None:
-                record.ledger = {}
-            record.ledger[index] = tuple(entry.targets)
-        return stored
+        self._transactions.check(record, commit)
+        return self._transactions.commit(record, commit)
 
     @override
     async def move(self, move: Move) -> int:
         source, into = self._record(move.source.room_id), self._record(move.into.room_id)
-        events = [
-            event
-            for event_id in dict.fromkeys(move.events)
-            if (event := self._events.get(event_id)) is not None and event.room_id == source.room_id
-        ]
-        self._check(source, move.source)
-        self._check(into, move.into)
-        self._check_settled(move, source, events)
-        self._commit(source, move.source)
-        first = into.next_index
-        self._move_events(source, into, events, move.authors)
-        _move_marks(source, into, move.channels, events, first)
-        if move.everything:
-            self._move_everything(source, into)
-        self._commit(into, move.into)
+        events = self._timelines.some(source, move.events)
+        self._transactions.check(source, move.source)
+        self._transactions.check(into, move.into)
+        self._mover.check_settled(move, source, into, events)
+        self._transactions.commit(source, move.source)
+        self._mover.move(move, source, into, events)
+        self._transactions.commit(into, move.into)
         return len(events)
-
-    def _check_settled(self, move: Move, source: StoredRoom, events: Sequence[RoomEvent]) -> None:
-        pending: list[Delivery] = []  # bound: the pending rows of two rooms
-        for event in source.events if move.everything else events:
-            pending += [row for row in self._ledger.of_event(event) if row.state is DeliveryState.PENDING]
-        for commit in (move.source, move.into):
-            touched = {*commit.unbind, *(binding.channel_id for binding in commit.bindings)}
-            for row in self._deliveries(commit.room_id, None) if touched else ():
-                if row.channel_id in touched and row.state is DeliveryState.PENDING:
-                    pending.append(row)
-        if pending:
-            raise busy_room(pending[0].room_id)
-
-    def _move_events(
-        self,
-        source: StoredRoom,
-        into: StoredRoom,
-        events: Sequence[RoomEvent],
-        authors: Mapping[str, str],
-    ) -> None:
-        source.take_out({event.id for event in events})
-        for event in events:
-            key = event.idempotency_key
-            if key is not None:
-                del self._keys[source.room_id, key]
-                if (into.room_id, key) in self._keys:
-                    key = moved_key(source.room_id, key)
-                self._keys[into.room_id, key] = into.next_index
-            moved = event.moved(into.room_id, into.next_index, key=key, authors=authors)
-            into.events.append(moved)
-            into.next_index += 1
-            self._events[event.id] = moved
-            self._move_wide_key(source, event, moved)
-            targets = (source.ledger or {}).pop(event.index, None)
-            if targets is not None:
-                if into.ledger is None:
-                    into.ledger = {}
-                into.ledger[moved.index] = targets
-                self._ledger.moved(moved)
-
-    def _move_wide_key(self, source: StoredRoom, event: RoomEvent, moved: RoomEvent) -> None:
-        organization_id, key = source.organization_id, event.idempotency_key
-        if key is not None and self._wide_keys.get((organization_id, key)) == event.id:
-            del self._wide_keys[organization_id, key]
-            self._wide_keys[organization_id, moved.idempotency_key or key] = event.id
-
-    def _move_everything(self, source: StoredRoom, into: StoredRoom) -> None:
-        for task_id in source.tasks or ():
-            into.tasks = into.tasks or []  # bound: the tasks of the room
-            into.tasks.append(task_id)
-            self._tasks[task_id] = self._tasks[task_id].replace(room_id=into.room_id)
-        source.tasks = None
-        for each in (source.observations or {}).values():
-            into.observations = into.observations or {}
-            own_id = each.id if each.id not in into.observations else moved_key(source.room_id, each.id)
-            into.observations[own_id] = each.replace(id=own_id, room_id=into.room_id)
-        source.observations = None
-        self._values.move_room(source.room_id, into.room_id)
-        self._timers.move_room(source.room_id, into.room_id)
-        self._homes.delete_room(source.room_id)
 
     # -- rooms --------------------------------------------------------------------------------
 
@@ -358,7 +139,7 @@ class InMemoryStore(ConversationStore):
     @override
     async def get_room(self, room_id: str, *, organization_id: str | None = None) -> Room | None:
         record = self._rooms.get(room_id)
-        return record.room if record is not None and _is_of(record, organization_id) else None
+        return record.room if record is not None and record.is_of(organization_id) else None
 
     @override
     async def update_room(self, room: Room) -> Room:
@@ -390,8 +171,7 @@ class InMemoryStore(ConversationStore):
             return False
         for event in record.events:
             self._forget_event(record, event)
-        for task_id in record.tasks or ():
-            self._tasks.pop(task_id, None)
+        self._tasks.forget(record)
         self._timers.remove([timer.id for timer in self._timers.of(room_id)])
         self._directory.forget(record)
         self._values.delete_room(room_id)
@@ -411,7 +191,7 @@ class InMemoryStore(ConversationStore):
         return _page(found, query.offset, query.limit)
 
     def _after(self, room_id: str | None, organization_id: str | None) -> Iterator[StoredRoom]:
-        records = (record for record in self._rooms.values() if _is_of(record, organization_id))
+        records = (record for record in self._rooms.values() if record.is_of(organization_id))
         if room_id is not None:
             for record in records:
                 if record.room_id == room_id:
@@ -432,7 +212,7 @@ class InMemoryStore(ConversationStore):
     ) -> Room | None:
         found = [
             record.room
-            for record in _chosen(self._directory.with_person(participant_id), status, organization_id)
+            for record in chosen(self._directory.with_person(participant_id), status, organization_id)
             if channel_type is None
             or any(binding.channel_type == channel_type for binding in record.bindings.values())
         ]
@@ -442,15 +222,15 @@ class InMemoryStore(ConversationStore):
     async def find_sender_room_ids(
         self, channel_id: str, sender_id: str, *, limit: int = 2, organization_id: str | None = None
     ) -> list[str]:
-        known = _chosen(self._directory.with_sender(channel_id, sender_id), None, organization_id)
-        return _last_active([record for record in known if channel_id in record.bindings], limit)
+        known = chosen(self._directory.with_sender(channel_id, sender_id), None, organization_id)
+        return last_active([record for record in known if channel_id in record.bindings], limit)
 
     @override
     async def find_address_room_ids(
         self, channel_id: str, address: str, *, limit: int = 2, organization_id: str | None = None
     ) -> list[str]:
-        known = _chosen(self._directory.with_address(channel_id, address), None, organization_id)
-        return _last_active(list(known), limit)
+        known = chosen(self._directory.with_address(channel_id, address), None, organization_id)
+        return last_active(list(known), limit)
 
     @override
     async def find_bound_room_ids(
@@ -462,7 +242,7 @@ class InMemoryStore(ConversationStore):
         after: str | None = None,
     ) -> list[str]:
         known = self._directory.with_any_address(address)
-        ids = sorted(record.room_id for record in known if _is_of(record, organization_id))
+        ids = sorted(record.room_id for record in known if record.is_of(organization_id))
         return _page((each for each in ids if after is None or each > after), 0, limit)
 
     @override
@@ -474,7 +254,7 @@ class InMemoryStore(ConversationStore):
         limit: int = 2,
         organization_id: str | None = None,
     ) -> list[str]:
-        records = _chosen(self._directory.with_channel(channel_id), status, organization_id)
+        records = chosen(self._directory.with_channel(channel_id), status, organization_id)
         return [record.room_id for record in islice(records, max(0, limit))]
 
     # -- events -------------------------------------------------------------------------------
@@ -489,25 +269,7 @@ class InMemoryStore(ConversationStore):
         record = self._rooms.get(query.room_id)
         if record is None:
             return []
-        after, before = query.after_index, query.before_index
-        start = 0 if after is None else record.place(after + 1)
-        stop = len(record.events) if before is None else record.place(before)
-        events: Iterable[RoomEvent]
-        if query.by_time:
-            events = sorted(record.events[start:stop], key=_by_time, reverse=query.newest_first)
-        else:
-            places = range(start, max(stop, start))
-            events = map(record.events.__getitem__, reversed(places) if query.newest_first else places)
-        types, visibility, reader = query.types, query.visibility, query.reader
-        if types is not None or visibility is not None or reader is not None:
-            events = (
-                event
-                for event in events
-                if (types is None or event.type in types)
-                and (visibility is None or event.visibility == visibility)
-                and (reader is None or sees(reader, event))
-            )
-        return _page(events, query.offset, query.limit)
+        return _page(record.select(query), query.offset, query.limit)
 
     @override
     async def find_event_by_key(self, room_id: str, idempotency_key: str) -> RoomEvent | None:
@@ -521,7 +283,7 @@ class InMemoryStore(ConversationStore):
         found = (
             record.at(self._keys[room_id, idempotency_key])
             for room_id, record in reversed(self._rooms.items())
-            if (room_id, idempotency_key) in self._keys and _is_of(record, organization_id)
+            if (room_id, idempotency_key) in self._keys and record.is_of(organization_id)
         )
         return max(found, key=lambda event: event.created_at, default=None)
 
@@ -529,7 +291,7 @@ class InMemoryStore(ConversationStore):
     async def find_event(
         self, channel_id: str, external_id: str, *, organization_id: str | None = None
     ) -> RoomEvent | None:
-        found = (self._events[each] for each in reversed(self._external.get((channel_id, external_id), ())))
+        found = self._timelines.with_external_id(channel_id, external_id)
         return next((event for event in found if self._owns(organization_id, event.room_id)), None)
 
     @override
@@ -553,19 +315,6 @@ class InMemoryStore(ConversationStore):
             del record.events[: len(old)]
         return len(old)
 
-    def _own_event(self, record: StoredRoom, event_id: str, verb: str) -> RoomEvent:
-        event = self._events.get(event_id)
-        if event is None or event.room_id != record.room_id:
-            raise EventNotFoundError(f"room {record.room_id!r} has no event {event_id!r} to {verb}")
-        return event
-
-    def _put_event(self, event: RoomEvent) -> None:
-        before = self._events[event.id]
-        if before.source != event.source:
-            self._forget_external(before)
-        self._events[event.id] = event
-        self._rooms[event.room_id].put(event)
-
     def _forget_event(self, record: StoredRoom, event: RoomEvent) -> None:
         """Remove an event's data outside the timeline itself."""
         if event.id in self._media.by_event:
@@ -573,22 +322,7 @@ class InMemoryStore(ConversationStore):
         self._ledger.forget(event)
         if record.ledger is not None:
             record.ledger.pop(event.index, None)
-        del self._events[event.id]
-        self._forget_external(event)
-        if event.idempotency_key is not None:
-            del self._keys[record.room_id, event.idempotency_key]
-            wide = record.organization_id, event.idempotency_key
-            if self._wide_keys.get(wide) == event.id:
-                del self._wide_keys[wide]
-
-    def _forget_external(self, event: RoomEvent) -> None:
-        if event.source.external_id is not None:
-            place = event.source.channel_id, event.source.external_id
-            left = [each for each in self._external[place] if each != event.id]
-            if left:
-                self._external[place] = left
-            else:
-                del self._external[place]
+        self._timelines.forget(record, event)
 
     # -- bindings -----------------------------------------------------------------------------
 
@@ -605,7 +339,7 @@ class InMemoryStore(ConversationStore):
     @override
     async def update_binding(self, binding: ChannelBinding) -> ChannelBinding:
         record = self._record(binding.room_id)
-        _bound(record, binding.channel_id)
+        record.bound(binding.channel_id)
         self._directory.put_binding(record, binding)
         return binding
 
@@ -656,22 +390,9 @@ class InMemoryStore(ConversationStore):
         limit: int = 100,
         after: tuple[str, str] | None = None,
     ) -> list[Participant]:
-        if participant_id is not None:
-            records = self._directory.with_person(participant_id)
-        elif identity_id is not None:
-            records = self._directory.with_identity(identity_id)
-        else:
-            records = self._rooms.values()
-        found = {
-            (record.room_id, person.id): person
-            for record in records
-            if _is_of(record, organization_id)
-            for person in record.participants.values()
-            if (participant_id is None or person.id == participant_id)
-            and (identity_id is None or person.identity_id == identity_id)
-        }
-        places = sorted(place for place in found if after is None or place > after)
-        return [found[place] for place in places[:limit]]
+        return self._directory.people(
+            self._rooms.values(), participant_id, identity_id, organization_id, limit, after
+        )
 
     # -- identities ---------------------------------------------------------------------------
 
@@ -699,21 +420,14 @@ class InMemoryStore(ConversationStore):
 
     @override
     async def link_address(self, identity_id: str, channel_type: str, address: str) -> None:
-        identity = self._identities.get(identity_id)
-        if identity is None:
-            raise IdentityNotFoundError(f"no identity {identity_id!r}: create_identity first")
-        known = identity.channel_addresses.get(channel_type, ())
-        if address not in known:
-            addresses = {**identity.channel_addresses, str(channel_type): (*known, address)}
-            self._identities.put(identity.replace(channel_addresses=addresses))
+        self._identities.link(identity_id, channel_type, address)
 
     # -- tasks and observations ---------------------------------------------------------------
 
     @override
     async def add_task(self, task: Task) -> Task:
         record = self._record(task.room_id)
-        self._check_task(task)
-        self._put_task(record, task)
+        self._tasks.put(record, task)
         return task
 
     @override
@@ -723,33 +437,17 @@ class InMemoryStore(ConversationStore):
 
     @override
     async def update_task(self, task: Task) -> Task:
-        if task.id not in self._tasks:
-            raise StoreError(f"no task {task.id!r}: add_task first")
-        self._check_task(task)
-        self._tasks[task.id] = task
+        self._tasks.replace(task)
         return task
 
     @override
     async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
         record = self._rooms.get(room_id)
-        tasks = [self._tasks[task_id] for task_id in (record.tasks or ())] if record is not None else []
-        return tasks if status is None else [task for task in tasks if task.status == status]
-
-    def _check_task(self, task: Task) -> None:
-        known = self._tasks.get(task.id)
-        if known is not None and known.room_id != task.room_id:
-            raise StoreError(f"task {task.id!r} is another room's, not {task.room_id!r}'s: use another id")
-
-    def _put_task(self, record: StoredRoom, task: Task) -> None:
-        if task.id not in self._tasks:
-            if record.tasks is None:
-                record.tasks = []  # bound: the tasks of the room
-            record.tasks.append(task.id)
-        self._tasks[task.id] = task
+        return self._tasks.of_room(record, status) if record is not None else []
 
     @override
     async def add_observation(self, observation: Observation) -> Observation:
-        self._put_observation(self._record(observation.room_id), observation)
+        self._record(observation.room_id).observe(observation)
         return observation
 
     @override
@@ -757,43 +455,23 @@ class InMemoryStore(ConversationStore):
         record = self._rooms.get(room_id)
         return list((record.observations or {}).values()) if record is not None else []
 
-    def _put_observation(self, record: StoredRoom, observation: Observation) -> None:
-        if record.observations is None:
-            record.observations = {}
-        record.observations[observation.id] = observation
-
     # -- read marks ---------------------------------------------------------------------------
 
     @override
     async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> int:
         record = self._record(room_id)
-        event = self._own_event(record, event_id, "mark as read")
-        return self._mark(record, channel_id, event.index)
+        event = self._timelines.of_room(record, event_id, "mark as read")
+        return record.mark(channel_id, event.index)
 
     @override
     async def mark_all_read(self, room_id: str, channel_id: str) -> int:
         record = self._record(room_id)
-        return self._mark(record, channel_id, record.room.latest_index)
-
-    def _mark(self, record: StoredRoom, channel_id: str, index: int) -> int:
-        _bound(record, channel_id)
-        if record.marks is None:
-            record.marks = {}
-        record.marks[channel_id] = mark = max(index, record.marks.get(channel_id, -1))
-        return mark
+        return record.mark(channel_id, record.room.latest_index)
 
     @override
     async def get_unread_count(self, room_id: str, channel_id: str) -> int:
         record = self._record(room_id)
-        reader = _bound(record, channel_id)
-        mark = (record.marks or {}).get(channel_id, -1)
-        return sum(
-            event.type is EventType.MESSAGE
-            and event.status is not EventStatus.BLOCKED
-            and event.source.channel_id != channel_id
-            and sees(reader, event)
-            for event in record.since(mark + 1)
-        )
+        return record.unread(record.bound(channel_id))
 
     @override
     async def list_read_marks(self, room_id: str) -> dict[str, int]:
@@ -811,14 +489,7 @@ class InMemoryStore(ConversationStore):
         timers_done: Sequence[str] = (),
         durable: bool = True,
     ) -> Completed:
-        return self._complete(deliveries, worker_id, timers_done)
-
-    def _complete(
-        self, deliveries: Sequence[Delivery], worker_id: str | None, timers_done: Sequence[str]
-    ) -> Completed:
-        if timers_done:
-            self._timers.complete(timers_done, worker_id)
-        return self._ledger.complete(deliveries, worker_id)
+        return self._transactions.complete(deliveries, worker_id, timers_done)
 
     @override
     async def get_delivery(self, delivery_id: str, *, organization_id: str | None = None) -> Delivery | None:
@@ -837,26 +508,14 @@ class InMemoryStore(ConversationStore):
         rows = self._deliveries(query.room_id, query.organization_id)
         if query.newest_first:
             rows = iter([*rows][::-1])
-        if query.after is not None and not any(row.id == query.after for row in rows):
-            raise StoreError(
-                f"cursor delivery {query.after!r} no longer exists: restart from the first page "
-                "with after=None"
-            )
-        found = (
-            row
-            for row in rows
-            if (query.event_id is None or row.event_id == query.event_id)
-            and (query.channel_id is None or row.channel_id == query.channel_id)
-            and (query.state is None or row.state is query.state)
-        )
-        return _page(found, 0, query.limit)
+        return _page(_asked_for(query, rows), 0, query.limit)
 
     def _deliveries(self, room_id: str | None, organization_id: str | None) -> Iterator[Delivery]:
         if room_id is None:
             rows = self._ledger.of_all()
             return (row for row in rows if self._owns(organization_id, row.room_id))
         record = self._rooms.get(room_id)
-        if record is None or not _is_of(record, organization_id):
+        if record is None or not record.is_of(organization_id):
             return iter(())
         return self._ledger.of_room(record)
 
@@ -1082,68 +741,25 @@ class InMemoryStore(ConversationStore):
         try:
             return self._rooms[room_id]
         except KeyError:
-            raise RoomNotFoundError(f"no room {room_id!r}: create_room first") from None
+            raise unknown_room(room_id) from None
 
     def _owns(self, organization_id: str | None, room_id: str) -> bool:
         """Whether an existing room belongs to the organization; always true for None."""
         return organization_id is None or self._rooms[room_id].organization_id == organization_id
 
 
-def _is_of(record: StoredRoom, organization_id: str | None) -> bool:
-    return organization_id is None or record.organization_id == organization_id
-
-
-def _chosen(
-    records: Iterable[StoredRoom], status: RoomStatus | str | None, organization_id: str | None
-) -> Iterator[StoredRoom]:
-    """Return the rooms of a status, the open ones when it is None, and of an organization."""
-    for record in records:
-        is_wanted = record.status.is_open if status is None else record.status == status
-        if is_wanted and _is_of(record, organization_id):
-            yield record
-
-
-def _last_active(records: list[StoredRoom], limit: int) -> list[str]:
-    if len(records) > 1:
-        records.sort(key=lambda record: record.last_activity or record.room.created_at, reverse=True)
-    return [record.room_id for record in records[: max(limit, 0)]]
-
-
-def _bound(record: StoredRoom, channel_id: str) -> ChannelBinding:
-    try:
-        return record.bindings[channel_id]
-    except KeyError:
-        raise ChannelNotFoundError(
-            f"channel {channel_id!r} is not attached to room {record.room_id!r}: attach_channel first"
-        ) from None
-
-
-def _checked_metadata(commit: Commit) -> Mapping[str, Any]:
-    try:
-        return dict(freeze(commit.metadata))
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(
-            f"metadata of room {commit.room_id!r} cannot be stored: {error}; nothing was stored"
-        ) from error
-
-
-def _check_kinds(commit: Commit) -> None:
-    for given, kind in ((commit.tasks, Task), (commit.observations, Observation)):
-        for each in given:
-            if not isinstance(each, kind):
-                raise InvalidInputError(
-                    f"a commit to room {commit.room_id!r} has {type(each).__name__} in place of "
-                    f"{kind.__name__}; nothing was stored"
-                )
-
-
-def _check_distinct(commit: Commit) -> None:
-    ids = {entry.event.id for entry in commit.entries}
-    keys = [key for entry in commit.entries if (key := entry.event.idempotency_key) is not None]
-    if len(ids) < len(commit.entries) or len(set(keys)) < len(keys):
+def _asked_for(query: DeliveryQuery, rows: Iterator[Delivery]) -> Iterator[Delivery]:
+    if query.after is not None and not any(row.id == query.after for row in rows):
         raise StoreError(
-            f"a commit to room {commit.room_id!r} has one event id or idempotency key twice: send it once"
+            f"cursor delivery {query.after!r} no longer exists: restart from the first page with after=None"
         )
+    return (
+        row
+        for row in rows
+        if (query.event_id is None or row.event_id == query.event_id)
+        and (query.channel_id is None or row.channel_id == query.channel_id)
+        and (query.state is None or row.state is query.state)
+    )
 
 
 def _has(room: Room, metadata: Mapping[str, Any]) -> bool:
@@ -1155,15 +771,3 @@ def _page[R](found: Iterable[R], offset: int, limit: int) -> list[R]:
     """Return a page; a negative offset or limit is 0."""
     start = max(0, offset)
     return list(islice(found, start, start + max(0, limit)))
-
-
-def _move_marks(
-    source: StoredRoom, into: StoredRoom, channels: Sequence[str], events: Sequence[RoomEvent], first: int
-) -> None:
-    """Move read marks to the last that a channel had read of the moved events, which begin at `first`."""
-    for channel_id in channels:
-        mark = (source.marks or {}).pop(channel_id, -1)
-        count = sum(event.index <= mark for event in events)
-        if count:
-            into.marks = into.marks or {}
-            into.marks[channel_id] = max(first + count - 1, into.marks.get(channel_id, -1))

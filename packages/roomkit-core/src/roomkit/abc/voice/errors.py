@@ -11,7 +11,9 @@ __all__ = [
     "CapacityError",
     "DialError",
     "SharedStageError",
+    "VoiceBackendNotConfiguredError",
     "VoiceError",
+    "VoiceNotConfiguredError",
     "VoiceProviderError",
     "VoiceSessionEndedError",
     "VoiceUnsupportedError",
@@ -22,6 +24,18 @@ class VoiceError(RoomKitError):
     """The base of every error of the voice roles. Cancellation is never one."""
 
     code = "voice_error"
+
+
+class VoiceNotConfiguredError(RoomKitError):
+    """The kit was given no speech-to-text or text-to-speech provider."""
+
+    code = "voice_not_configured"
+
+
+class VoiceBackendNotConfiguredError(RoomKitError):
+    """The kit was given no voice backend."""
+
+    code = "voice_backend_not_configured"
 
 
 class AudioFormatError(VoiceError, ValueError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from roomkit.kernel.commit.departures import Departures
+from roomkit.kernel.commit.planner import CommitPlanner
 from roomkit.kernel.commit.writer import Writer
 from roomkit.kernel.delivery.parked_rounds import PARKED
 from roomkit.kernel.delivery.parked_turns import ParkedTurns
@@ -141,6 +142,9 @@ def _writer(ground: GroundParts, outcomes: OutcomeParts, work: WorkParts) -> Wri
         lease=ground.lease,
         ledger=outcomes.ledger,
         channels=ground.channels,
+        planner=CommitPlanner(
+            settings=ground.settings, store=ground.store, clock=ground.clock, channels=ground.channels
+        ),
         departures=departures,
         files=ground.files,
     )

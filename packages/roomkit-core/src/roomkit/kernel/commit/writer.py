@@ -17,20 +17,18 @@ from roomkit.abc.errors import (
     RoomNotFoundError,
     StaleRoomError,
 )
-from roomkit.kernel.commit.attempt import Attempt, Block, assemble, block_of
+from roomkit.kernel.commit.attempt import assemble
 from roomkit.kernel.commit.gate_waits import GateWaits
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
 from roomkit.kernel.flow.draft import Written, repeated
-from roomkit.kernel.flow.permissions import amends, may_amend, may_speak, newcomer, said_by
-from roomkit.kernel.flow.recipients import Known, Target, named_targets, recipients
+from roomkit.kernel.flow.permissions import amends, newcomer
 from roomkit.kernel.runtime.deadline import Cause, Deadline, Expiry, cause_of
 from roomkit.kernel.runtime.scope import Work, check_committed, gate_of, origin, present, working_for
 from roomkit.kernel.runtime.supervisor import Interrupted
 from roomkit.kernel.runtime.tracing import under
-from roomkit.models.enums import EventStatus, HookTrigger, RoomStatus
+from roomkit.models.enums import HookTrigger
 from roomkit.models.media import MEDIA_TYPES
 from roomkit.models.telemetry import SpanKind
-from roomkit.models.visibility import narrowest
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -38,9 +36,11 @@ if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.locks import RoomLockManager
     from roomkit.abc.store import Commit, Committed, ConversationStore, RoomRecord
+    from roomkit.kernel.commit.attempt import Attempt
     from roomkit.kernel.commit.departures import After, Departures
     from roomkit.kernel.commit.hooks import HookEngine
     from roomkit.kernel.commit.ledger import OutcomeWriter
+    from roomkit.kernel.commit.planner import CommitPlanner
     from roomkit.kernel.commit.registrations import HookRegistration
     from roomkit.kernel.commit.verdicts import GateVerdict
     from roomkit.kernel.flow.draft import Draft
@@ -95,6 +95,7 @@ class Writer:
         lease: Lease,
         ledger: OutcomeWriter,
         channels: Channels,
+        planner: CommitPlanner,
         departures: Departures,
         files: Files,
     ) -> None:
@@ -109,9 +110,9 @@ class Writer:
         self._lease = lease
         self._ledger = ledger
         self._channels = channels
+        self._planner = planner
         self._departures = departures
         self._files = files
-        self._known: Known = {}  # bound: by `recipients`
         self._gate_waits = GateWaits()
         self._expiry = Expiry()
         self._is_shared = not locks.is_process_local
@@ -236,14 +237,6 @@ class Writer:
             for start in after:
                 start()
 
-    def _exceeds_turn(self, attempt: Attempt) -> bool:
-        """Whether a commit changes a person, or a room that is not simply active, or has an agent answer."""
-        record, event = attempt.record, attempt.event
-        if record.status is not RoomStatus.ACTIVE or any(target.is_agent for target in attempt.targets):
-            return True
-        binding = record.bindings.get(event.source.channel_id)
-        return newcomer(record, event, binding, self._clock.now(), attempt.draft.address) is not None
-
     async def _write_inside(self, gate: Work, draft: Draft, deadline: Deadline) -> Written:
         """Write on behalf of a gate, which holds the room's lock; start nothing before it is free."""
         if gate.depth >= _MAX_GATE_DEPTH:
@@ -290,7 +283,7 @@ class Writer:
         """
         record = draft.record
         assert record is not None
-        planned = await self._planned(record, draft)
+        planned = await self._planner.planned(record, draft)
         if isinstance(planned, Written):
             return None
         event = planned.event
@@ -308,7 +301,7 @@ class Writer:
                         raise
                     return None
             verdict.payload = _as_written(verdict.payload, event)
-        attempt = self._attempt(record, version, planned, verdict)
+        attempt = self._planner.attempt(record, version, planned, verdict)
         return None if attempt.block is not None else attempt
 
     async def _write_locked(self, draft: Draft, tenure: _Tenure) -> Written:
@@ -325,7 +318,7 @@ class Writer:
         version = record.version  # before the gates: a change that they make is planned for again
         if draft.recalled is not None and draft.recalled != version:
             raise _outdated(event.room_id)
-        planned = await self._planned(record, draft)
+        planned = await self._planner.planned(record, draft)
         if isinstance(planned, Written):
             if is_recalled:
                 raise _outdated(event.room_id)
@@ -334,8 +327,8 @@ class Writer:
         seen = _seen(record, version) if verdict is not None and verdict.state else None
         for _ in range(_MAX_REPLANS):
             try:
-                attempt = self._attempt(record, version, planned, verdict)
-                if tenure.is_turn and self._exceeds_turn(attempt):
+                attempt = self._planner.attempt(record, version, planned, verdict)
+                if tenure.is_turn and self._planner.exceeds_turn(attempt):
                     raise _NeedsLock
                 return await self._commit(attempt, tenure)
             except DuplicateEventError as duplicate:
@@ -347,7 +340,7 @@ class Writer:
                     raise _NeedsLock from None
                 record = await self._load(event.room_id, None)
                 version = record.version
-                planned = await self._planned(record, draft)
+                planned = await self._planner.planned(record, draft)
                 if isinstance(planned, Written):
                     return planned
                 if verdict is not None and verdict.state and verdict.is_outdated(seen, record.room.state):
@@ -370,39 +363,6 @@ class Writer:
             raise RoomNotFoundError(f"no room {room_id!r}: create_room first")
         return record
 
-    async def _planned(self, record: RoomRecord, draft: Draft) -> Draft | Written:
-        """Return the draft as it is for this state of the room, or why nothing of it is stored."""
-        if draft.plan is not None:
-            planned = draft.plan(draft, record)
-            if planned is None:
-                return Written(unchanged=True)
-            draft = planned
-        if draft.lifecycle:
-            return draft
-        if record.status is not RoomStatus.ACTIVE and _refuses(record.status, draft.event):
-            return Written(blocked=True, reason=f"room_{record.status}")
-        event, people = draft.event, record.participants
-        source = event.source
-        if people and source.participant_id is not None and draft.plan is None:
-            name = draft.address or source.participant_id
-            person = people.get(name)
-            if (
-                person is None
-                or source.channel_id not in person.connected_via
-                or (draft.address is not None and person.external_id not in (None, name))
-            ):
-                event = said_by(record, event, name, is_address=draft.address is not None)
-                draft.event = event
-        reason = None if draft.streamed else may_speak(record, event)
-        if reason is None and amends(event):
-            target = await self._store.get_event(getattr(event.content, "target_event_id", ""))
-            reason = may_amend(record, event, target)
-            if reason is None and target is not None:
-                # New words for a whisper are a whisper.
-                visibility = narrowest(event.visibility, target.visibility)
-                return replace(draft, event=event.replace(visibility=visibility))
-        return draft if reason is None else Written(blocked=True, reason=reason)
-
     async def _gate(
         self, record: RoomRecord, draft: Draft, hooks: Sequence[HookRegistration], tenure: _Tenure
     ) -> GateVerdict:
@@ -422,39 +382,6 @@ class Writer:
         if verdict.payload is not event:
             verdict.payload = _as_written(verdict.payload, event)
         return verdict
-
-    def _attempt(
-        self, record: RoomRecord, version: int, draft: Draft, verdict: GateVerdict | None
-    ) -> Attempt:
-        """Decide on the room as it is: whether the event is blocked, and whom it goes to."""
-        event = draft.event if verdict is None else verdict.payload
-        binding = record.bindings.get(event.source.channel_id)
-        block = None
-        if draft.blocked is not None:
-            block = Block(*draft.blocked)
-        elif not draft.lifecycle:
-            block = block_of(
-                event, None if draft.streamed else binding, verdict, self._settings.max_chain_depth
-            )
-        targets: Sequence[Target] = ()
-        if block is not None:
-            event = event.replace(status=EventStatus.BLOCKED, blocked_by=block.by, block_reason=block.reason)
-            if draft.refused_as is not None:
-                event = event.replace(content=draft.refused_as)
-        else:
-            if binding is not None and binding.visibility != "all" and not draft.as_shown:
-                event = event.replace(visibility=narrowest(event.visibility, binding.visibility))
-            if draft.visible_to != "all":
-                event = event.replace(visibility=narrowest(event.visibility, draft.visible_to))
-            if draft.targets is not None:
-                targets = named_targets(record, self._channels, draft.targets)
-            elif not draft.lifecycle:
-                policy = self._settings.agent_response_policy
-                targets = recipients(
-                    record, self._channels, event, policy, answerable=draft.answerable, known=self._known
-                )
-        injected = draft.injected if verdict is None else (*draft.injected, *verdict.injected_events)
-        return Attempt(draft, record, version, event, block, targets, injected, verdict)
 
     async def _commit(self, attempt: Attempt, tenure: _Tenure) -> Written:
         if self._tracing is not None and not attempt.draft.lifecycle:
@@ -534,13 +461,6 @@ def _outdated(room_id: str) -> StaleRoomError:
     return StaleRoomError(
         f"room {room_id!r} may have changed since it was in memory: load it and decide again"
     )
-
-
-def _refuses(status: RoomStatus, event: RoomEvent) -> bool:
-    """Whether a room of that status takes no such event; one that moves takes events begun before."""
-    if status is RoomStatus.MOVING:
-        return event.chain_depth == 0 and event.correlation_id is None
-    return not status.is_open
 
 
 def _seen(record: RoomRecord, version: int) -> Json | None:
