@@ -5,23 +5,37 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Sequence
 
 from roomkit.abc.store import Claimed, DeliveryQuery
-from roomkit.models.delivery import Delivery
-from roomkit.models.enums import DeliveryState
+from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.enums import DeliveryState, ReceiptState
+from roomkit.models.values import findable
 from roomkit_plugins.postgres.database import Database
 from roomkit_plugins.postgres.reading import ALIVE, EVENT
-from roomkit_plugins.postgres.rows import DELIVERIES, IN_LANE, IS_HELD, load_delivery, load_event
+from roomkit_plugins.postgres.rows import (
+    DELIVERIES,
+    IN_LANE,
+    IS_HELD,
+    encoded,
+    load_delivery,
+    load_event,
+)
 from roomkit_plugins.postgres.where import Where
+from roomkit_plugins.postgres.writing import message_key
+from roomkit_plugins.sql.damaged import is_receipt_for
 from roomkit_plugins.sql.filters import LARGEST, clamp, halves
-from roomkit_plugins.sql.refusals import no_cursor
+from roomkit_plugins.sql.refusals import no_cursor, no_delivery, not_failed
 
 __all__ = [
     "CLAIMABLE",
+    "add_fallback",
     "claimable_rooms",
     "claimed",
+    "delete_waiting_receipts",
     "deliveries_by_seq",
     "find_delivery",
     "get_delivery",
     "query_deliveries",
+    "record_receipt",
+    "revive",
     "unclaimed",
     "waiting_receipts",
 ]
@@ -198,3 +212,54 @@ SELECT c.channel_id, c.deliveries FROM counts c WHERE NOT EXISTS (
 async def unclaimed(database: Database) -> dict[str, int]:
     """Count the rows that no living worker holds, by channels that none announces."""
     return dict(map(tuple, await database.fetch(UNCLAIMED)))
+
+
+async def revive(database: Database, delivery_id: str, function: str, *values: str) -> Delivery:
+    """Call the function that reopens or drops a failed row. Raises DeliveryNotFoundError, StoreError."""
+    for event_id, channel_id in halves(delivery_id):
+        answer = await database.write(function, findable(event_id), findable(channel_id), *values)
+        if "delivery" in answer:
+            after = await deliveries_by_seq(database, answer["delivery"])
+            if after is not None:
+                return after
+        elif answer["error"] == "state":
+            raise not_failed(delivery_id, answer["state"])
+    raise no_delivery(delivery_id)
+
+
+async def add_fallback(database: Database, delivery_id: str, channel_id: str) -> Delivery | None:
+    """Add the row of a fallback; None if there is one already. Raises DeliveryNotFoundError."""
+    more = encoded({"fallback_of": delivery_id})
+    for event_id, of_channel in halves(delivery_id):
+        ids = (findable(event_id), findable(of_channel), findable(channel_id))
+        answer = await database.write("roomkit_fall_back($3, $4, $5, $6)", *ids, more)
+        if "delivery" in answer:
+            seq = answer["delivery"]
+            return None if seq is None else await deliveries_by_seq(database, seq)
+    raise no_delivery(delivery_id)
+
+
+async def record_receipt(
+    database: Database, status: DeliveryStatus, receipt: ReceiptState
+) -> Delivery | None:
+    """Record a receipt; return the row of its message, None while there is none."""
+    seq = await database.write(
+        "roomkit_receipt($3, $4, $5, $6, $7)",
+        status.provider,
+        status.message_id,
+        message_key(status.provider, status.message_id),
+        receipt.value,
+        status.model_dump_json(exclude_none=True),
+    )
+    return None if seq is None else await deliveries_by_seq(database, seq)
+
+
+async def delete_waiting_receipts(
+    database: Database, recipients: Collection[str], not_of: Collection[str]
+) -> int:
+    """Delete the receipts for some recipients that wait for their messages; return how many."""
+    waiting = waiting_receipts(database)
+    found = [seq async for seq, status in waiting if is_receipt_for(status, recipients, not_of)]
+    # Not by a function: those of a database of this version were made before there was this one.
+    deleted = "DELETE FROM roomkit_receipts WHERE seq = ANY($1::bigint[]) RETURNING seq"
+    return len(await database.fetch(deleted, found)) if found else 0

@@ -8,12 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Self, override
 
-from roomkit.abc.errors import (
-    HomeLostError,
-    StaleValueError,
-    StoreError,
-    StoreLockedError,
-)
+from roomkit.abc.errors import StoreError, StoreLockedError
 from roomkit.abc.locks import RoomLockManager
 from roomkit.abc.realtime import RealtimeBackend
 from roomkit.abc.store import (
@@ -38,19 +33,17 @@ from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Task
 from roomkit.models.timer import Timer
-from roomkit.models.value import Value, encoded_key
+from roomkit.models.value import Value
 from roomkit.models.values import findable
-from roomkit_plugins.postgres import ledger, moving, reading, searching, values
+from roomkit_plugins.postgres import identities, ledger, moving, reading, searching, values
 from roomkit_plugins.postgres.batches import Batches
 from roomkit_plugins.postgres.config import PostgresConfig
 from roomkit_plugins.postgres.database import Database
 from roomkit_plugins.postgres.errors import FAILURES, translated
-from roomkit_plugins.postgres.fences import under_token
 from roomkit_plugins.postgres.loads import Loads
 from roomkit_plugins.postgres.locks import PostgresLockManager
 from roomkit_plugins.postgres.realtime import PostgresRealtime
 from roomkit_plugins.postgres.rows import (
-    IDENTITIES,
     TASKS,
     dump_room,
     encoded,
@@ -64,23 +57,16 @@ from roomkit_plugins.postgres.writing import (
     PreparedEnds,
     counters_of,
     home_of,
-    message_key,
     timer_rows,
-    value_row,
 )
 from roomkit_plugins.sql.cached import CachedRooms, Change, Known, Reading
 from roomkit_plugins.sql.commits import prepare, prepare_move
-from roomkit_plugins.sql.damaged import is_receipt_for
-from roomkit_plugins.sql.filters import halves
 from roomkit_plugins.sql.migrations import MigrationPlan
 from roomkit_plugins.sql.refusals import (
     duplicate_event,
     no_binding,
-    no_delivery,
     no_event,
-    no_identity,
     no_room,
-    not_failed,
     room_exists,
 )
 from roomkit_plugins.sql.store import SQLStore
@@ -424,27 +410,12 @@ class PostgresStore(SQLStore):
 
     @override
     async def create_identity(self, identity: Identity) -> Identity:
-        await self._put_identity(identity, None)
+        await identities.put_identity(self._database, identity, None)
         return identity
-
-    async def _put_identity(self, identity: Identity, made_from: int | None) -> bool:
-        answer = await self._database.write(
-            "roomkit_put_identity($3, $4, $5)",
-            encoded(IDENTITIES.dump(identity)),
-            encoded(sorted(identity.addresses)),
-            made_from,
-        )
-        return "error" not in answer
 
     @override
     async def get_identity(self, identity_id: str, *, organization_id: str | None = None) -> Identity | None:
-        found = await reading.get_identity(
-            self._database,
-            "i.id = $1 AND ($2::text IS NULL OR i.organization_id = $2)",
-            identity_id,
-            organization_id,
-        )
-        return None if found is None else found[0]
+        return await identities.get_identity(self._database, identity_id, organization_id)
 
     @override
     async def delete_identity(self, identity_id: str) -> bool:
@@ -454,32 +425,13 @@ class PostgresStore(SQLStore):
     async def resolve_identity(
         self, channel_type: str, address: str, *, organization_id: str | None = None
     ) -> Identity | None:
-        found = await reading.get_identity(
-            self._database,
-            "i.id = (SELECT a.identity FROM roomkit_addresses a WHERE a.organization_id = $1 "
-            "AND a.channel_type = $2 AND a.address = $3)",
-            organization_id or "",
-            str(channel_type),
-            address,
+        return await identities.resolve_identity(
+            self._database, organization_id or "", str(channel_type), address
         )
-        return None if found is None else found[0]
 
     @override
     async def link_address(self, identity_id: str, channel_type: str, address: str) -> None:
-        for _ in range(_TRIES):
-            found = await reading.get_identity(  # a damaged one is not written back without the rest
-                self._database, "i.id = $1", identity_id, load=IDENTITIES.load
-            )
-            if found is None:
-                raise no_identity(identity_id)
-            identity, revision = found
-            known = identity.channel_addresses.get(channel_type, ())
-            if address in known:
-                return
-            addresses = {**identity.channel_addresses, str(channel_type): (*known, address)}
-            if await self._put_identity(identity.replace(channel_addresses=addresses), revision):
-                return
-        raise StoreLockedError(f"others change identity {identity_id!r} all the time: try again")
+        await identities.link_address(self._database, identity_id, channel_type, address)
 
     # -- tasks and observations ---------------------------------------------------------------
 
@@ -566,55 +518,25 @@ class PostgresStore(SQLStore):
 
     @override
     async def reopen_delivery(self, delivery_id: str) -> Delivery:
-        return await self._revive(delivery_id, "roomkit_reopen($3, $4)")
+        return await ledger.revive(self._database, delivery_id, "roomkit_reopen($3, $4)")
 
     @override
     async def drop_delivery(self, delivery_id: str, reason: str) -> Delivery:
-        return await self._revive(delivery_id, "roomkit_drop($3, $4, $5)", reason)
+        return await ledger.revive(self._database, delivery_id, "roomkit_drop($3, $4, $5)", reason)
 
     @override
     async def add_fallback(self, delivery_id: str, channel_id: str) -> Delivery | None:
-        more = encoded({"fallback_of": delivery_id})
-        for event_id, of_channel in halves(delivery_id):
-            ids = (findable(event_id), findable(of_channel), findable(channel_id))
-            answer = await self._database.write("roomkit_fall_back($3, $4, $5, $6)", *ids, more)
-            if "delivery" in answer:
-                seq = answer["delivery"]
-                return None if seq is None else await ledger.deliveries_by_seq(self._database, seq)
-        raise no_delivery(delivery_id)
-
-    async def _revive(self, delivery_id: str, function: str, *values: str) -> Delivery:
-        for event_id, channel_id in halves(delivery_id):
-            answer = await self._database.write(function, findable(event_id), findable(channel_id), *values)
-            if "delivery" in answer:
-                after = await ledger.deliveries_by_seq(self._database, answer["delivery"])
-                if after is not None:
-                    return after
-            elif answer["error"] == "state":
-                raise not_failed(delivery_id, answer["state"])
-        raise no_delivery(delivery_id)
+        return await ledger.add_fallback(self._database, delivery_id, channel_id)
 
     @override
     async def record_receipt(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
-        seq = await self._database.write(
-            "roomkit_receipt($3, $4, $5, $6, $7)",
-            status.provider,
-            status.message_id,
-            message_key(status.provider, status.message_id),
-            receipt.value,
-            status.model_dump_json(exclude_none=True),
-        )
-        return None if seq is None else await ledger.deliveries_by_seq(self._database, seq)
+        return await ledger.record_receipt(self._database, status, receipt)
 
     @override
     async def delete_waiting_receipts(
         self, recipients: Collection[str], *, not_of: Collection[str] = ()
     ) -> int:
-        waiting = ledger.waiting_receipts(self._database)
-        found = [seq async for seq, status in waiting if is_receipt_for(status, recipients, not_of)]
-        # Not by a function: those of a database of this version were made before there was this one.
-        deleted = "DELETE FROM roomkit_receipts WHERE seq = ANY($1::bigint[]) RETURNING seq"
-        return len(await self._database.fetch(deleted, found)) if found else 0
+        return await ledger.delete_waiting_receipts(self._database, recipients, not_of)
 
     # -- values -------------------------------------------------------------------------------
 
@@ -628,11 +550,7 @@ class PostgresStore(SQLStore):
     async def put_value(
         self, value: Value, *, if_revision: int | None = None, fence: HomeRecord | None = None
     ) -> Value:
-        given = encoded(value_row(value)), if_revision
-        answer = await self._fenced(fence, "roomkit_put_value($3, $4)", *given)
-        if answer["revision"] is None:
-            raise StaleValueError.at(value.namespace, value.key, if_revision or 0)
-        return value.replace(revision=answer["revision"])
+        return await values.put_value(self._database, value, if_revision, fence)
 
     @override
     async def delete_value(
@@ -644,29 +562,8 @@ class PostgresStore(SQLStore):
         if_revision: int | None = None,
         fence: HomeRecord | None = None,
     ) -> bool:
-        answer = await self._fenced(
-            fence,
-            "roomkit_delete_value($3, $4, $5, $6)",
-            findable(organization_id or ""),
-            findable(namespace),
-            encoded_key(key),
-            if_revision,
-        )
-        if "stale" in answer:
-            raise StaleValueError.at(namespace, key, if_revision or 0)
-        return bool(answer["deleted"])
-
-    async def _fenced(self, fence: HomeRecord | None, function: str, *given: Any) -> Any:
-        """Write while a home has the token of its fence, which no one takes until then."""
-        if fence is None:
-            return await self._database.write(function, *given)
-        guarded = under_token(function, len(given))
-        answer = await self._database.write(
-            guarded, *given, findable(fence.room_id), findable(fence.name), fence.token
-        )
-        if "lost" in answer:
-            raise HomeLostError.at(fence.name, fence.token)
-        return answer
+        place = namespace, key, organization_id
+        return await values.delete_value(self._database, *place, if_revision, fence)
 
     @override
     async def list_values(
