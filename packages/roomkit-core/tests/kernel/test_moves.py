@@ -413,7 +413,7 @@ async def test_at_most_eight_merges_lie_in_a_row(stage: Any) -> None:
     for number in range(8):
         await stage.kit.merge_rooms(rooms[number], rooms[number + 1])
     assert (await stage.kit.get_room("m0")).id == "m8"
-    with pytest.raises(InvalidInputError, match="cannot be merged once more"):
+    with pytest.raises(InvalidInputError, match="cannot be merged again"):
         await stage.kit.merge_rooms("m8", "m9")
     assert (await stage.kit.merge_rooms("m9", "m8")).id == "m8"
 

@@ -54,7 +54,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def asked(self, event: RoomEvent, context: RoomContext, state: ConversationState) -> Decision:
-        """Decide about a message of a person, or of another channel that is no agent."""
+        """Decide about a message of a person, or of another channel that is not an agent."""
 
     def answered(self, event: RoomEvent, context: RoomContext, state: ConversationState) -> Decision:
         """Decide about the words of one of the agents: by default no other agent is asked because of them."""

@@ -159,7 +159,7 @@ class Transcript:
         )
 
     def _perceived(self, event: RoomEvent, heard: Sequence[Heard]) -> EventContent:
-        """Return an answer as the person it was for perceived it, by whichever channel gave them most."""
+        """Return an answer as the person it was for perceived it, over the channel that gave them most."""
         channels = self._channels_of(event.source.on_behalf_of)
         theirs = [each.chars for each in heard if each.channel_id in channels]
         chars, text = max(theirs or [each.chars for each in heard]), text_of(event.content)

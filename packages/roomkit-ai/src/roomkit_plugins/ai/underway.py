@@ -37,7 +37,7 @@ class StuckHandlers:
         task.add_done_callback(self._forget)
 
     def cancel(self) -> None:
-        """Ask all of them once more to end."""
+        """Ask all of them to end again."""
         for task in self._tasks:
             task.cancel()
 

@@ -391,7 +391,7 @@ class Channel(ABC):
         """Take over a live session that came with an inbound message."""
 
     async def disconnect_session(self, session: Any, room_id: str) -> None:
-        """Let go of a live session."""
+        """Release a live session."""
 
     async def update_binding(self, room_id: str, binding: ChannelBinding) -> None:
         """Notice that the channel's binding in a room changed, or is over (access NONE).

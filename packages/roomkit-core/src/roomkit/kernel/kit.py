@@ -134,7 +134,7 @@ class RoomKit(LiveOperations, PluginMethods):
         `retry_policy` is for bindings without their own. `sweep_interval` is how often due room timers are
         looked for in the background: by default a third of `lease_seconds`, and in a store that ends with
         the process never. `lease_seconds` is after how long another worker, or this one started again,
-        takes over what a killed worker had begun; workers of one store use the same. `unclaimed_after` is
+        reclaims what a killed worker had begun; workers of one store use the same. `unclaimed_after` is
         after how long a delivery fails whose channel no worker has registered. `retention` is how long
         rooms made by this kit keep their events, as `create_room` takes it. `tables` are plugins' own
         settings, by the name of their table in roomkit.toml: models, or mappings that `start()` checks.

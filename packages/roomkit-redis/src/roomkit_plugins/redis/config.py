@@ -25,7 +25,7 @@ class RedisConfig(BaseModel):
     lock_seconds: float = Field(default=30.0, ge=0.2, le=3600, allow_inf_nan=False)
     """How long a lock outlives a worker that died, in seconds; it is renewed while it is held."""
     acquire_timeout: float = Field(default=10.0, gt=0, le=3600, allow_inf_nan=False)
-    """Seconds without an answer from the server before a lock is given up with LockLostError."""
+    """Seconds without an answer from the server before a lock counts as lost (LockLostError)."""
     max_queue_size: int = Field(default=100, ge=1)
     """Signals that wait for one slow subscriber; beyond it the oldest is dropped and counted."""
     max_outbox: int = Field(default=10_000, ge=1)

@@ -1,4 +1,4 @@
-"""The head of a skill: what a model is told of it before it is activated.
+"""The head of a skill: what a model sees of it before it is activated.
 
 The format is that of Agent Skills (agentskills.io), `SKILL.md`: YAML between two lines of `---`, then text.
 """

@@ -305,7 +305,7 @@ class CachedRooms:
         reading.is_growth = False
 
     def forget(self, room_id: str, seq: int | None = None) -> None:
-        """Let go of a room that is no more."""
+        """Drop a room that was deleted."""
         record = self._records.get(room_id)
         if record is not None and (seq is None or record.counters.seq == seq):
             del self._records[room_id]

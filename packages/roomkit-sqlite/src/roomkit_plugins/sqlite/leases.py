@@ -104,7 +104,7 @@ def announced(connection: sqlite3.Connection, living: Set[str]) -> dict[str, Set
 def _channels_in(text: str) -> Set[str] | None:
     """Return the channel ids that `listed` wrote; for text that cannot be read, None.
 
-    A worker whose channels are not known counts as one for every channel, so that no delivery is given up.
+    A worker whose channels are not known counts as one for every channel, so that no delivery is dropped.
     """
     try:
         channels = json.loads(text)

@@ -139,7 +139,7 @@ class Turns(ABC):
 
         From any room, worker or channel. Each call takes one result, a RoomKitError as a failure; they are
         durable on return. With the last one the turn continues, on a worker that has its agent, and True is
-        returned; False while other calls of it wait. Whoever calls this has decided that the answer counts:
+        returned; False while other calls of it wait. The caller has decided that the answer counts:
         of messages `asked` says so. Raises TurnNotParkedError for a turn that was resumed, whose deadline
         was over, or that was dropped; InvalidInputError for a call that does not wait and for a result that
         is too long (64 KiB for all of a turn); RoomNotFoundError, RoomClosedError, StoreError.

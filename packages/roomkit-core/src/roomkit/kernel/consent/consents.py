@@ -187,7 +187,7 @@ class Consents:
                 try:
                     await self._store.put_value(revoked.replace(data=data), if_revision=revoked.revision)
                 except StaleValueError:
-                    return False  # another delivery confirms it, or it was revoked once more
+                    return False  # another delivery confirms it, or it was revoked again
                 return True
         return False
 

@@ -1,4 +1,4 @@
-"""A circuit breaker: a provider that keeps failing is left alone for a while."""
+"""A circuit breaker: a provider that keeps failing gets no requests for an interval."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ __all__ = ["QuietCommit"]
 
 @dataclass(slots=True, kw_only=True)
 class QuietCommit(Commit):
-    """A change of a room without an entry in its timeline; for its timers it is no activity."""
+    """A change of a room without an entry in its timeline; for its timers it does not count as activity."""
 
     entries: Sequence[Entry] = ()
     activity: bool = False

@@ -137,7 +137,7 @@ class Moves:
             hops += 1
             if hops > MOST_HOPS:
                 raise InvalidInputError(
-                    f"room {source.id!r} cannot be merged once more: its oldest part would be {hops} rooms "
+                    f"room {source.id!r} cannot be merged again: its oldest part would be {hops} rooms "
                     "away; merge the other room into it"
                 )
             earlier = [each for room in rooms for each in room.merged_from]

@@ -68,7 +68,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "broadcast_partial_failure": "some deliveries of an event failed: failed, total",
     "chain_depth_exceeded": "an answer was too deep in a chain: chain_depth, max_chain_depth",
     "sending_paused": "a vendor's rate limit pauses all sends under a pace key: pace_key, seconds",
-    "circuit_breaker_opened": "a channel's provider is left alone for a while",
+    "circuit_breaker_opened": "a channel's provider keeps failing: no requests until the next attempt",
     "binding_state_refused": "what a delivery learnt of its binding cannot be stored",
     "circuit_breaker_closed": "a channel's provider works again",
     "speculation_released": "an answer prepared before its message was committed is given: seconds, "

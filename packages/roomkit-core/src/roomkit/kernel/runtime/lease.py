@@ -94,7 +94,7 @@ class Lease:
         self.doubted.set()
 
     def check_write(self, error: BaseException) -> None:
-        """Give up the lease if a failed write leaves unknown what the worker holds.
+        """Release the lease if a failed write leaves unknown what the worker holds.
 
         Deliveries that the store may have recorded for it might otherwise never be carried out, or out
         of order.

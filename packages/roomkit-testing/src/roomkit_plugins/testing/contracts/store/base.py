@@ -56,7 +56,7 @@ class StoreSuite(ContractSuite):
 
     @pytest.fixture
     def sibling(self) -> Sibling | None:
-        """Return a function that opens the data of a given store once more; None where that cannot be."""
+        """Return a function that opens the data of a given store again; None where that cannot be."""
         return None
 
     @pytest.fixture
