@@ -7,8 +7,8 @@ import sys
 
 from hypothesis import settings
 
-# No deadline: Hypothesis's default, 0.2 s for an example, fails on a machine that does other work. And the same
-# examples each time: a suite that passes today passes tomorrow. `nox -s soak` plays others.
+# No deadline: Hypothesis's default, 0.2 s for an example, fails on a machine that does other work. And the
+# same examples each time: a suite that passes today passes tomorrow. `nox -s soak` plays others.
 settings.register_profile("roomkit", deadline=None, derandomize="ROOMKIT_EXAMPLES" not in os.environ)
 settings.load_profile("roomkit")
 

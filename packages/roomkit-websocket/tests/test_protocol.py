@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
@@ -15,6 +15,7 @@ from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import DeleteType, EventType
 from roomkit.models.event import Amendment, ChannelData, EventSource, Generation, RoomEvent
 from roomkit.models.realtime import EphemeralEvent
+from roomkit_plugins.testing.contracts.strategies import examples
 from roomkit_plugins.websocket import FrameError, StreamChunk, StreamEnd, StreamStart
 from roomkit_plugins.websocket.protocol import (
     ack_frame,
@@ -187,14 +188,14 @@ def outcome(data):
         to_json(message.metadata)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(100)
 @given(FRAME.map(json.dumps))
 def test_any_frame_is_a_message_or_a_typed_error(data):
     """Of the right shape, more or less."""
     outcome(data)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(100)
 @given(st.text() | st.binary() | JSON.map(json.dumps))
 def test_any_input_is_a_message_or_a_typed_error(data):
     """Of whatever shape: nothing else is ever raised."""
