@@ -21,7 +21,7 @@ def uv(*arguments: str | Path, cwd: Path | None = None) -> str:
     for name in ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT"):  # they name the environment of this run
         environment.pop(name, None)
     answer = subprocess.run(
-        ["uv", *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+        ["uv", *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
     )
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
@@ -49,7 +49,7 @@ class Environment:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert answer.returncode == 0, answer.stderr
         return answer.stdout

@@ -43,7 +43,7 @@ def command(environment: Environment, *words: str) -> subprocess.CompletedProces
         env=plain,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         input="hi\n",
     )
 
