@@ -6,8 +6,10 @@ if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider as AIProvider
     from roomkit.abc.ai import ToolHandler as ToolHandler
     from roomkit.abc.channel import Channel as Channel
+    from roomkit.abc.channel import LiveSession as LiveSession
     from roomkit.abc.channel import SupportsConnections as SupportsConnections
     from roomkit.abc.channel import SupportsParking as SupportsParking
+    from roomkit.abc.channel import SupportsSessions as SupportsSessions
     from roomkit.abc.channel import SupportsSteering as SupportsSteering
     from roomkit.abc.clock import Clock as Clock
     from roomkit.abc.clock import SystemClock as SystemClock
@@ -288,6 +290,7 @@ if TYPE_CHECKING:
     from roomkit.authoring.coroutines import in_time as in_time
     from roomkit.authoring.coroutines import may_wait as may_wait
     from roomkit.authoring.intake import Intake as Intake
+    from roomkit.authoring.limits import TokenBucketRateLimiter as TokenBucketRateLimiter
     from roomkit.authoring.opt_out import OPT_OUT_LANGUAGES as OPT_OUT_LANGUAGES
     from roomkit.authoring.opt_out import OptOutWords as OptOutWords
     from roomkit.authoring.options import checked_options as checked_options
@@ -301,7 +304,6 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.hooks import HookEngine as HookEngine
     from roomkit.kernel.commit.registrations import HookRegistration as HookRegistration
     from roomkit.kernel.delivery.breaker import CircuitBreaker as CircuitBreaker
-    from roomkit.kernel.delivery.limits import TokenBucketRateLimiter as TokenBucketRateLimiter
     from roomkit.kernel.delivery.transcode import DefaultContentTranscoder as DefaultContentTranscoder
     from roomkit.kernel.inbound.identity import IdentityHookRegistration as IdentityHookRegistration
     from roomkit.kernel.inbound.routing import DefaultInboundRoomRouter as DefaultInboundRoomRouter
@@ -938,6 +940,7 @@ HOMES = {
     "Ledger": "roomkit.memory.ledger",
     "LedgerStore": "roomkit.abc.store.ledger",
     "LengthPolicy": "roomkit.models.enums",
+    "LiveSession": "roomkit.abc.channel",
     "LocalAudioBackend": "roomkit_plugins.local_audio",
     "LocalTime": "roomkit.models.scheduling",
     "LocationContent": "roomkit.models.content",
@@ -1227,6 +1230,7 @@ HOMES = {
     "SupportsConnections": "roomkit.abc.channel",
     "SupportsParking": "roomkit.abc.channel",
     "SupportsProbe": "roomkit.abc.probe",
+    "SupportsSessions": "roomkit.abc.channel",
     "SupportsSteering": "roomkit.abc.channel",
     "Swarm": "roomkit_plugins.agents",
     "SystemClock": "roomkit.abc.clock",
@@ -1268,7 +1272,7 @@ HOMES = {
     "TimerStore": "roomkit.abc.store.timers",
     "TimerTable": "roomkit.memory.leases",
     "Timers": "roomkit.abc.services.timers",
-    "TokenBucketRateLimiter": "roomkit.kernel.delivery.limits",
+    "TokenBucketRateLimiter": "roomkit.authoring.limits",
     "ToolHandler": "roomkit.abc.ai",
     "ToolLoopError": "roomkit_plugins.ai",
     "ToolOffer": "roomkit.abc.tools",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
+from roomkit.authoring.limits import TokenBucketRateLimiter
 from roomkit.models import RateLimit
 from roomkit_plugins.testing import run_virtual
 from roomkit_plugins.testing.contracts.strategies import examples

@@ -193,8 +193,7 @@ def test_every_operation_is_swept() -> None:
 
 
 VIEW_ONLY = {
-    "find_rooms", "get_event", "get_task", "create_identity", "resolve_identity", "create_room",
-    "organization_id",
+    "create_identity", "resolve_identity", "create_room", "organization_id",
 }  # fmt: skip
 """What the view adds to the shared operations."""
 
@@ -311,6 +310,21 @@ async def test_what_a_view_makes_is_the_organizations(house: Any) -> None:
     assert {(await house.kit.get_room(each)).organization_id for each in (made.id, opened)} == {"acme"}
     assert (identity.organization_id, identity.email) == ("acme", "zoe@example.org")
     assert repr(acme) == "<Tenant 'acme'>"
+
+
+async def test_the_kit_finds_what_a_view_finds_of_its_organization_alone(house: Any) -> None:
+    rooms = {name: await house.kit.for_organization(name).create_room() for name in ("acme", "globex")}
+    room = rooms["acme"]
+    event = await house.kit.send_event(room.id, "system", WORDS)
+    task = await house.kit.add_task(Task(room_id=room.id, title="call back"))
+    assert {each.id for each in await house.kit.find_rooms()} >= {each.id for each in rooms.values()}
+    (first,) = await house.kit.find_rooms(limit=1)
+    assert first.id not in {each.id for each in await house.kit.find_rooms(after=first.id)}
+    assert (await house.kit.get_event(event.id)).id == event.id
+    assert (await house.kit.get_task(task.id)).id == task.id
+    other = house.kit.for_organization("globex")
+    assert [each.id for each in await other.find_rooms()] == [rooms["globex"].id]
+    assert await other.get_event(event.id) is await other.get_task(task.id) is None
 
 
 async def test_a_task_gets_an_id_of_its_own(house: Any) -> None:

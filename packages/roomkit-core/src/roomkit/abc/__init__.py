@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider as AIProvider
     from roomkit.abc.ai import ToolHandler as ToolHandler
     from roomkit.abc.channel import Channel as Channel
+    from roomkit.abc.channel import LiveSession as LiveSession
     from roomkit.abc.channel import SupportsConnections as SupportsConnections
     from roomkit.abc.channel import SupportsParking as SupportsParking
+    from roomkit.abc.channel import SupportsSessions as SupportsSessions
     from roomkit.abc.channel import SupportsSteering as SupportsSteering
     from roomkit.abc.clock import Clock as Clock
     from roomkit.abc.clock import SystemClock as SystemClock
@@ -288,6 +290,7 @@ if TYPE_CHECKING:
     from roomkit.authoring.coroutines import in_time as in_time
     from roomkit.authoring.coroutines import may_wait as may_wait
     from roomkit.authoring.intake import Intake as Intake
+    from roomkit.authoring.limits import TokenBucketRateLimiter as TokenBucketRateLimiter
     from roomkit.authoring.opt_out import OPT_OUT_LANGUAGES as OPT_OUT_LANGUAGES
     from roomkit.authoring.opt_out import OptOutWords as OptOutWords
     from roomkit.authoring.options import checked_options as checked_options
@@ -404,6 +407,7 @@ else:
             "KitClosedError",
             "LeaseStore",
             "LedgerStore",
+            "LiveSession",
             "LockLostError",
             "MediaNotConfiguredError",
             "MediaNotFoundError",
@@ -518,6 +522,7 @@ else:
             "SupportsConnections",
             "SupportsParking",
             "SupportsProbe",
+            "SupportsSessions",
             "SupportsSteering",
             "SystemClock",
             "TTSCancelledEvent",
@@ -536,6 +541,7 @@ else:
             "TimerFn",
             "TimerStore",
             "Timers",
+            "TokenBucketRateLimiter",
             "ToolHandler",
             "ToolOffer",
             "ToolProvider",

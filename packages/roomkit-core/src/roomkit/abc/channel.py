@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -35,7 +36,14 @@ if TYPE_CHECKING:
     from roomkit.models.steering import SteeringDirective
     from roomkit.models.trace import ProtocolTrace
 
-__all__ = ["Channel", "SupportsConnections", "SupportsParking", "SupportsSteering"]
+__all__ = [
+    "Channel",
+    "LiveSession",
+    "SupportsConnections",
+    "SupportsParking",
+    "SupportsSessions",
+    "SupportsSteering",
+]
 
 _log = get_logger("roomkit.channel")
 
@@ -526,3 +534,34 @@ class SupportsConnections(Protocol):
 
     def unregister_connection(self, connection_id: str) -> bool:
         """Stop sending to a connection; False when there is none of that id."""
+
+
+class LiveSession(Protocol):
+    """One client of a channel that serves sockets; see `SupportsSessions`."""
+
+    async def receive(self, data: str | bytes) -> None:
+        """Take in one frame of the client, and answer it. Raises nothing for what a client sends."""
+
+
+@runtime_checkable
+class SupportsSessions(Protocol):
+    """A channel that serves the sockets of a web server: their frames, limits and resume."""
+
+    def session(
+        self,
+        kit: Any,
+        room_id: str,
+        participant_id: str | None = None,
+        *,
+        send: Callable[[str], Awaitable[object]],
+        close: Callable[[int, str], Awaitable[object]],
+        after: int | str | None = None,
+        max_frame_bytes: int = 65_536,
+    ) -> AbstractAsyncContextManager[LiveSession]:
+        """Serve one socket that was accepted, for as long as the session is entered.
+
+        `kit` is the RoomKit that the channel is registered with. `participant_id` is who the caller has
+        verified the client to be, `after` the index of the last event that the client says it has seen.
+        `send(text)` writes a text frame, and is called once at a time; `close(code, reason)` closes the
+        socket. A client without a right to the room is sent the reason and closed, on entering or later.
+        """

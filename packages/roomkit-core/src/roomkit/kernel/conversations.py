@@ -105,11 +105,19 @@ class ConversationOperations(Scoped):
         )
         return events if reader is None else await as_read(self._store, events)
 
+    async def get_event(self, event_id: str) -> RoomEvent | None:
+        """Return an event, whatever room it is in; None for an unknown id."""
+        return await self._store.get_event(event_id, organization_id=self._organization_id)
+
     @follows
     async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
         """Return the tasks of a room. Raises InvalidInputError for a status that there is not."""
         status = None if status is None else chosen(TaskStatus, status, "status")
         return await self._store.list_tasks(room_id, status) if await self._sees(room_id) else []
+
+    async def get_task(self, task_id: str) -> Task | None:
+        """Return a task, whatever room it is in; None for an unknown id."""
+        return await self._store.get_task(task_id, organization_id=self._organization_id)
 
     async def add_task(self, task: Task) -> Task:
         """Add a task to a room, and show it to the observers (ON_TASK_CREATED). Return it.

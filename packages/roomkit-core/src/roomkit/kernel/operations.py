@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from roomkit._names import nearest
 from roomkit.abc.choice import check_choice, chosen
 from roomkit.abc.duration import seconds_of
-from roomkit.abc.errors import InvalidInputError, RoomNotFoundError
+from roomkit.abc.errors import InvalidInputError, RoomNotFoundError, StoreError
 from roomkit.abc.records import problems_of
 from roomkit.kernel.conversations import ConversationOperations
 from roomkit.kernel.meeting.joining import Keep
@@ -31,6 +31,7 @@ from roomkit.models.enums import (
     ChannelCategory,
     ChannelType,
     ConsentState,
+    RoomStatus,
 )
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
@@ -92,6 +93,26 @@ class RoomOperations(ConversationOperations):
     async def get_room(self, room_id: str) -> Room:
         """Return a room. Raises RoomNotFoundError."""
         return await self._room(room_id)
+
+    async def find_rooms(
+        self,
+        status: RoomStatus | str | None = None,
+        metadata_filter: Mapping[str, Any] | None = None,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+        after: str | None = None,
+    ) -> list[Room]:
+        """Return a page of rooms, of the scope's organization or of all; see `ConversationStore.find_rooms`.
+
+        `after` is the id of the last room of the page before. Raises StoreError when that is gone.
+        """
+        status = None if status is None else chosen(RoomStatus, status, "status")
+        if after is not None and not await self._sees(after):
+            raise StoreError(f"cursor room {after!r} no longer exists: restart from the first page")
+        return await self._store.find_rooms(
+            self._organization_id, status, metadata_filter, limit=limit, offset=offset, after=after
+        )
 
     async def close_room(self, room_id: str) -> Room:
         """Close a room: nothing is written to it any more. Idempotent. Raises RoomNotFoundError.

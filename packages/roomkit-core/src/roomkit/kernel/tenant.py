@@ -7,22 +7,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, override
 from weakref import WeakValueDictionary
 
-from roomkit.abc.choice import chosen
-from roomkit.abc.errors import StoreError
 from roomkit.kernel.inbound.pipeline import Inbound
 from roomkit.kernel.operations import RoomOperations
 from roomkit.kernel.rooms.checks import check_id
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.models.base import new_id
-from roomkit.models.enums import RoomStatus
 from roomkit.models.identity import Identity
 
 if TYPE_CHECKING:
     from roomkit.kernel.assembly.kernel import Kernel
     from roomkit.models.enums import AgentResponsePolicy, AutoAttach
-    from roomkit.models.event import RoomEvent
     from roomkit.models.room import AIConfig, Room, RoomTimers
-    from roomkit.models.task import Task
 
 __all__ = ["Tenant", "Tenants"]
 
@@ -82,31 +77,6 @@ class Tenant(RoomOperations):
             agent_response_policy=agent_response_policy,
             auto_attach=auto_attach,
         )
-
-    async def find_rooms(
-        self,
-        status: RoomStatus | str | None = None,
-        metadata_filter: Mapping[str, Any] | None = None,
-        *,
-        limit: int = 100,
-        offset: int = 0,
-        after: str | None = None,
-    ) -> list[Room]:
-        """Return a page of the organization's rooms; see `ConversationStore.find_rooms`."""
-        status = None if status is None else chosen(RoomStatus, status, "status")
-        if after is not None and not await self._sees(after):
-            raise StoreError(f"cursor room {after!r} no longer exists: restart from the first page")
-        return await self._store.find_rooms(
-            self._id, status, metadata_filter, limit=limit, offset=offset, after=after
-        )
-
-    async def get_event(self, event_id: str) -> RoomEvent | None:
-        """Return an event."""
-        return await self._store.get_event(event_id, organization_id=self._id)
-
-    async def get_task(self, task_id: str) -> Task | None:
-        """Return a task."""
-        return await self._store.get_task(task_id, organization_id=self._id)
 
     async def create_identity(
         self,

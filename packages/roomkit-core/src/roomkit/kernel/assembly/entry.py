@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
+from roomkit.authoring.limits import TokenBucketRateLimiter
 from roomkit.kernel.delivery.receipts import Receipts
 from roomkit.kernel.inbound.arrivals import Arrivals
 from roomkit.kernel.inbound.claims import Claims

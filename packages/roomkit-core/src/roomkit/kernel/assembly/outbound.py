@@ -22,7 +22,7 @@ from roomkit.kernel.delivery.homes import HeldHomes
 from roomkit.kernel.delivery.interruptions import Interruptions
 from roomkit.kernel.delivery.lanes import Lanes
 from roomkit.kernel.delivery.learnt_state import LearntState
-from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
+from roomkit.authoring.limits import TokenBucketRateLimiter
 from roomkit.kernel.delivery.pacing import Pacing
 from roomkit.kernel.delivery.parked_rounds import ParkedRounds
 from roomkit.kernel.delivery.pause_signals import PauseSignals

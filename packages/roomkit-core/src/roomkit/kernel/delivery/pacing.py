@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from roomkit.abc.channel import Channel
-    from roomkit.kernel.delivery.limits import TokenBucketRateLimiter
+    from roomkit.authoring.limits import TokenBucketRateLimiter
     from roomkit.models.channel import ChannelBinding, RateLimit
     from roomkit.models.event import RoomEvent
 
