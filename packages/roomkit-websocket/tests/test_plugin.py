@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
 import pytest
 
+from roomkit.abc import SupportsSessions
 from roomkit.kernel.kit import RoomKit
 from roomkit.plugins import ConfigError, DoctorReport, default_manager
 from roomkit_plugins.websocket import WebSocketChannel, plugin
@@ -47,3 +49,11 @@ def test_the_doctor_looks_for_the_socket_library(monkeypatch):
 def test_the_component_is_found_by_name():
     component = default_manager().find("channel", "websocket")
     assert component.plugin == "websocket"
+
+
+def test_the_channel_serves_sockets_of_web_servers():
+    """A server finds it by what it offers, and passes what the contract has."""
+    names = inspect.signature(SupportsSessions.session).parameters.keys() - {"max_frame_bytes"}
+    assert isinstance(WebSocketChannel("ws"), SupportsSessions)
+    assert names <= inspect.signature(WebSocketChannel.session).parameters.keys()
+    assert "max_frame_bytes" in SessionOptions.__annotations__

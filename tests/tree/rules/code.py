@@ -35,6 +35,7 @@ DOORS = {
     "roomkit_plugins.agents.handler": "what hands conversations over for a program",
     "roomkit_plugins.agents.installing": "how a program puts a strategy to work on its kit",
     "roomkit_plugins.agents.verification": "what verifies people for a program, over its rooms",
+    "roomkit_plugins.server": "a server that a program starts for its kit, or mounts",
     "roomkit_plugins.websocket.serve": "a server that a program starts for its kit",
     "roomkit_plugins.websocket.session": "one client of it",
     "roomkit_plugins.websocket.sessions": "the clients of a web framework",

@@ -598,6 +598,12 @@ if TYPE_CHECKING:
     from roomkit_plugins.redis import RedisConfig as RedisConfig
     from roomkit_plugins.redis import RedisLockManager as RedisLockManager
     from roomkit_plugins.redis import RedisRealtime as RedisRealtime
+    from roomkit_plugins.server import KeyConfig as KeyConfig
+    from roomkit_plugins.server import KitServer as KitServer
+    from roomkit_plugins.server import Scope as Scope
+    from roomkit_plugins.server import ServerApp as ServerApp
+    from roomkit_plugins.server import ServerConfig as ServerConfig
+    from roomkit_plugins.server import create_app as create_app
     from roomkit_plugins.skills import ScriptExecutor as ScriptExecutor
     from roomkit_plugins.skills import ScriptResult as ScriptResult
     from roomkit_plugins.skills import Skill as Skill
@@ -933,8 +939,10 @@ HOMES = {
     "InvokeAnswer": "roomkit.models.invoke",
     "Json": "roomkit.models.base",
     "KeptLocks": "roomkit.memory.kept_locks",
+    "KeyConfig": "roomkit_plugins.server",
     "KitClosedError": "roomkit.abc.errors",
     "KitOptions": "roomkit.models.options",
+    "KitServer": "roomkit_plugins.server",
     "LeaseStore": "roomkit.abc.store.leases",
     "Leases": "roomkit.memory.leases",
     "Ledger": "roomkit.memory.ledger",
@@ -1144,6 +1152,7 @@ HOMES = {
     "STTStream": "roomkit.abc.voice.stt",
     "SYSTEM_CHANNEL_ID": "roomkit.models.event",
     "ScheduledSend": "roomkit.models.scheduling",
+    "Scope": "roomkit_plugins.server",
     "ScriptExecutor": "roomkit_plugins.skills",
     "ScriptResult": "roomkit_plugins.skills",
     "ScriptedIntelligence": "roomkit_plugins.testing",
@@ -1154,6 +1163,8 @@ HOMES = {
     "SendFn": "roomkit_plugins.websocket",
     "SendGridProvider": "roomkit_plugins.sendgrid",
     "SendsToAddress": "roomkit.abc.provider",
+    "ServerApp": "roomkit_plugins.server",
+    "ServerConfig": "roomkit_plugins.server",
     "Services": "roomkit.abc.services",
     "SessionReadyCallback": "roomkit.abc.voice.backend",
     "SessionStartedEvent": "roomkit.models.session_event",
@@ -1381,6 +1392,7 @@ HOMES = {
     "chosen": "roomkit.memory.directory",
     "compose_tool_handlers": "roomkit_plugins.ai",
     "configure_voicemeup_mms": "roomkit_plugins.voicemeup",
+    "create_app": "roomkit_plugins.server",
     "create_vllm_provider": "roomkit_plugins.openai",
     "current_tool_call": "roomkit_plugins.ai",
     "default_address_type": "roomkit.models.channel",
@@ -1568,7 +1580,7 @@ DISTRIBUTIONS = {
     "roomkit-rnnoise": "planned",
     "roomkit-rtp": "planned",
     "roomkit-sendgrid": "planned",
-    "roomkit-server": "planned",
+    "roomkit-server": "built",
     "roomkit-sherpa": "planned",
     "roomkit-sinch": "planned",
     "roomkit-sip": "planned",
