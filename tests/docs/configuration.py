@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
+from typing import get_args, get_origin
+
+from pydantic import BaseModel
 
 from roomkit.models.options import KitOptions
 from roomkit.plugins import PluginManager, default_manager
 from roomkit.plugins.components import NAMED_TABLES, SINGLE_TABLES, Component, ComponentKind
 from roomkit.plugins.config import BINDING_FIELDS, SourceOptions
+from roomkit.plugins.construction import imported_model
 from roomkit_plugins.cli.schema import TABLES
 from roomkit_plugins.cli.settings import Setting, sample_of, settings_of, settings_of_model
 from tools.source import Tree
@@ -107,6 +112,7 @@ def configuration() -> Iterator[str]:
     yield "## `[sources.ID.run]`"
     yield ""
     yield from _settings(settings_of_model(SourceOptions))
+    yield from _tables_of_plugins(manager)
     for component in sorted(components, key=_order):
         yield ""
         yield f"## `{component}`"
@@ -121,6 +127,25 @@ def configuration() -> Iterator[str]:
         if settings:
             yield ""
             yield from _settings(settings)
+
+
+def _tables_of_plugins(manager: PluginManager) -> Iterator[str]:
+    """Yield the sections of plugins' own tables, and of the models below them."""
+    for table, reference in sorted(manager.tables().items()):
+        yield from _table(table, imported_model(reference, f"the table {table!r}"))
+
+
+def _table(table: str, model: type[BaseModel]) -> Iterator[str]:
+    yield ""
+    yield f"## `[{table}]`"
+    yield ""
+    yield (inspect.getdoc(model) or "").partition("\n\n")[0]
+    yield ""
+    yield from _settings(settings_of_model(model))
+    for name, field in model.model_fields.items():
+        for inner in get_args(field.annotation):
+            if isinstance(inner, type) and issubclass(inner, BaseModel) and get_origin(field.annotation):
+                yield from _table(f"{table}.{name}.NAME", inner)
 
 
 def _first_party(manager: PluginManager) -> list[Component]:

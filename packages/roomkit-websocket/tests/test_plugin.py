@@ -12,6 +12,7 @@ from roomkit.abc import SupportsSessions
 from roomkit.kernel.kit import RoomKit
 from roomkit.plugins import ConfigError, DoctorReport, default_manager
 from roomkit_plugins.websocket import WebSocketChannel, plugin
+from roomkit_plugins.websocket.sessions import SessionOptions
 
 
 async def test_the_channel_is_built_from_a_configuration():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from roomkit.authoring.limits import TokenBucketRateLimiter
 from roomkit.kernel.cluster.unclaimed import Unclaimed
 from roomkit.kernel.commit.ledger import OutcomeWriter
 from roomkit.kernel.commit.observers import Observers
@@ -22,7 +23,6 @@ from roomkit.kernel.delivery.homes import HeldHomes
 from roomkit.kernel.delivery.interruptions import Interruptions
 from roomkit.kernel.delivery.lanes import Lanes
 from roomkit.kernel.delivery.learnt_state import LearntState
-from roomkit.authoring.limits import TokenBucketRateLimiter
 from roomkit.kernel.delivery.pacing import Pacing
 from roomkit.kernel.delivery.parked_rounds import ParkedRounds
 from roomkit.kernel.delivery.pause_signals import PauseSignals

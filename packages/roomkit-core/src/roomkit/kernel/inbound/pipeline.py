@@ -47,9 +47,9 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.telemetry import Attr, SpanKind
 
 if TYPE_CHECKING:
+    from roomkit.authoring.limits import TokenBucketRateLimiter
     from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.consent.consents import Consents
-    from roomkit.authoring.limits import TokenBucketRateLimiter
     from roomkit.kernel.delivery.waits import Waits
     from roomkit.kernel.flow.speculation import HeldAnswers
     from roomkit.kernel.inbound.claims import Claims, Home
