@@ -231,7 +231,7 @@ def test_nothing_is_erased_unless_it_is_confirmed(roomkit: Run, worker: Worker) 
                 stderr=theirs,
                 stdout=subprocess.PIPE,
                 env=environment(),
-                timeout=50,
+                timeout=200,
             )
             asked = os.read(ours, 65_536).decode()
         finally:
@@ -304,7 +304,7 @@ def test_the_store_comes_from_the_configuration(roomkit: Run, worker: Worker, tm
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=200,
     )
 
     assert len(answer["deliveries"]) == 4

@@ -38,7 +38,7 @@ def test_an_example_prints_what_it_says(example):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=200,
     )
     assert (answer.stdout, answer.returncode) == (promised(example), 0), answer.stderr
 

@@ -76,7 +76,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 def start(environment: dict[str, str]) -> tuple[dict[str, list[str]], list[list[str]], dict[str, object]]:
     answer = subprocess.run(
-        [sys.executable, "-c", START], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", START], env=environment, capture_output=True, text=True, timeout=200
     )
     assert answer.returncode == 0, answer.stderr
     states, clashes, asked = json.loads(answer.stdout)

@@ -26,7 +26,7 @@ print(*{name.partition(".")[0] for name in set(sys.modules) - before} - set(sys.
 def imported_by(module: str, path: str = "") -> set[str]:
     """Say which libraries importing a module brings in, in a fresh interpreter."""
     answer = subprocess.run(
-        [sys.executable, "-c", PROBE, module, path], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", PROBE, module, path], capture_output=True, text=True, check=True, timeout=200
     )
     return set(answer.stdout.split())
 

@@ -49,7 +49,7 @@ class Command:
             input=given.encode() if isinstance(given, str) else given,
             env=self._environment | environment,
             capture_output=True,
-            timeout=50,
+            timeout=200,
         )
         return forked.Answer(answer.returncode, answer.stdout.decode(), answer.stderr.decode())
 

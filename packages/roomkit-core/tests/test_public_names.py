@@ -19,7 +19,7 @@ NOT_BUILT = "roomkit-pyroscope, which is not installed: it is not built yet"
 def run(code: str) -> str:
     """Run code in a fresh interpreter and return what it prints."""
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=200
     ).stdout.strip()
 
 

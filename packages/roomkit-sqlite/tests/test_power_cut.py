@@ -83,7 +83,7 @@ def recorded(folder: Path, mode: str) -> list[Op]:
     trace = folder / "trace"
     script = Path(__file__).with_name("recorded.py")
     subprocess.run(
-        [sys.executable, script, folder / "live.db", mode, str(MESSAGES), trace], check=True, timeout=60
+        [sys.executable, script, folder / "live.db", mode, str(MESSAGES), trace], check=True, timeout=200
     )
     return [Op(*each) for each in pickle.loads(trace.read_bytes())]  # our own, just written
 

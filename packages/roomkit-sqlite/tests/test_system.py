@@ -176,7 +176,7 @@ def test_a_program_that_forgets_to_close_ends(path: Path) -> None:
         "store = SQLiteStore(sys.argv[1])\n"
         "asyncio.run(store.create_room(Room(id='forgotten')))\n"
     )
-    subprocess.run([sys.executable, "-c", code, path], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code, path], check=True, timeout=200)
 
     async def there() -> bool:
         async with SQLiteStore(path) as store:

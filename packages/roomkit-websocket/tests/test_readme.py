@@ -17,7 +17,7 @@ PROGRAMS = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DO
 def test_the_programs_print_what_they_say(program, output):
     """Each is whole, and runs as it stands."""
     answer = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=30
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=200
     )
     assert (answer.stdout, answer.stderr) == (output, "")
 
