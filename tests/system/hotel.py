@@ -30,6 +30,7 @@ from roomkit import (
     text_of,
 )
 from roomkit.abc.channel import Channel
+from roomkit.abc.clock import Clock
 from roomkit.models.delivery import Delivery
 from roomkit.models.event import RoomEvent
 from roomkit_plugins.testing import VirtualClock
@@ -63,8 +64,9 @@ class Hotel:
     survive the worker, as people do.
     """
 
-    def __init__(self, parts: Callable[[], Parts]) -> None:
+    def __init__(self, parts: Callable[[], Parts], clock: Clock | None = None) -> None:
         self._parts = parts
+        self._clock = clock or VirtualClock()
         self.seen: dict[str, list[str]] = {}  # bound: the people of a test
         self.streams: dict[str, list[str]] = {}  # bound: the people of a test
         self.carrier = MockSMSProvider()
@@ -76,7 +78,7 @@ class Hotel:
         self, *agents: Channel, install: Callable[[RoomKit], object] | None = None, **options: Any
     ) -> AsyncIterator[RoomKit]:
         """Start a worker on the store; when it is left, the worker is gone."""
-        self.kit = RoomKit(clock=VirtualClock(), **self._parts(), **options)
+        self.kit = RoomKit(clock=self._clock, **self._parts(), **options)
         sms = TransportChannel("sms", ChannelType.SMS, provider=self.carrier)
         for channel in (WebSocketChannel("web"), sms, *agents):
             self.kit.register_channel(channel)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from roomkit import Agent, AIContext, AIResponse, AITool
+from roomkit import Agent, AIContext, AIResponse, AITool, ProviderError
+from roomkit.abc.errors import ErrorCode
 from roomkit.models.enums import DoubleText
 from tests.system.hotel import Hotel, calls, model
 
@@ -97,3 +98,22 @@ async def test_a_person_takes_over_in_the_middle_of_an_answer_and_gives_back() -
         assert "It arrives on Monday." in everything
         (row, *_) = await hotel.rows("bot")
         assert (row.state, row.reason) == ("skipped", "taken_over")
+
+
+CUT = 40
+"""How much of the story the first vendor streams before it breaks."""
+
+
+async def test_without_a_fallback_a_broken_stream_keeps_what_was_shown() -> None:
+    """And the caller has the failure; the next message is answered."""
+    overloaded = ProviderError("overloaded", error_code=ErrorCode.OVERLOADED)
+    broken = model(STORY, streaming=True, chunk_size=8, fail_after_chunks=CUT // 8, stream_error=overloaded)
+    hotel = Hotel(dict)
+    async with hotel.open(Agent("bot", broken)):
+        await hotel.room("r1", "bot")
+        await hotel.sits("ann")
+        result = await hotel.says("ann", "Where is my lamp?")
+        assert result.error is overloaded
+        shown = "".join(hotel.streams["ann"])
+        assert shown == STORY[:CUT]
+        assert await hotel.timeline() == ["ann: Where is my lamp?", f"bot: {shown}"]

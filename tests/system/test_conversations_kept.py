@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,21 @@ from roomkit import (
     TextContent,
     text_of,
 )
+from roomkit.abc.clock import SystemClock
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit_plugins.testing import SharedStore
 from tests.system.hotel import Hotel, agent, asked, calls, hands_to
 
-pytestmark = pytest.mark.virtual_time(io_patience=0.1)
+
+class LeapingClock(SystemClock):
+    """The system's clock, after the time that was leapt over."""
+
+    def __init__(self) -> None:
+        self.leapt = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.leapt
+
 
 PHONE, MANAGER, STRANGER = "+14165550101", "+14165550199", "+14165550666"
 FILM = AITool(name="render", description="Render the film.", parameters={"type": "object"})
@@ -39,10 +48,15 @@ DESKS = [
 ]
 
 
+@pytest.fixture
+def clock() -> LeapingClock:
+    return LeapingClock()
+
+
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
-def hotel(request: pytest.FixtureRequest, tmp_path: Path) -> Hotel:
+def hotel(request: pytest.FixtureRequest, tmp_path: Path, clock: LeapingClock) -> Hotel:
     """Return a house whose workers share a store of each kind."""
-    return Hotel(_parts(request, tmp_path))
+    return Hotel(_parts(request, tmp_path), clock)
 
 
 def _parts(request: pytest.FixtureRequest, folder: Path) -> Callable[[], Mapping[str, Any]]:
@@ -116,7 +130,7 @@ async def test_triage_hands_to_the_specialist_and_back_over_three_workers(hotel:
     assert [trigger for trigger, _ in hotel.fired] == ["on_handoff", "on_phase_transition"] * 2
 
 
-async def test_a_tool_takes_an_hour_and_the_room_goes_on(hotel: Hotel) -> None:
+async def test_a_tool_takes_an_hour_and_the_room_goes_on(hotel: Hotel, clock: LeapingClock) -> None:
     """The job outlives its worker: the next one is given the result, and the turn continues there, once."""
     ran: list[str] = []
 
@@ -140,7 +154,7 @@ async def test_a_tool_takes_an_hour_and_the_room_goes_on(hotel: Hotel) -> None:
         await hotel.says("ann", "Render my film, please.")
         await hotel.texts(PHONE, "When do you open?")
         (turn,) = await kit.list_parked_turns("r1")
-    await asyncio.sleep(3600)
+    clock.leapt += timedelta(hours=1)
     async with hotel.open(studio()) as kit:
         await hotel.sits("ann")
         assert await kit.resume_turn("r1", turn.turn_id, {"c1": "film-7"})
@@ -187,7 +201,9 @@ class Shop:
 
 
 @pytest.mark.parametrize("decision", ["yes", "no"])
-async def test_an_approval_comes_by_another_channel_after_a_restart(hotel: Hotel, decision: str) -> None:
+async def test_an_approval_comes_by_another_channel_after_a_restart(
+    hotel: Hotel, clock: LeapingClock, decision: str
+) -> None:
     """By the manager's phone, a day later, to another worker; a stranger with the code approves nothing."""
     shop = Shop(hotel)
     async with hotel.open(shop.agent(), install=shop.install) as kit:
@@ -197,7 +213,7 @@ async def test_an_approval_comes_by_another_channel_after_a_restart(hotel: Hotel
         await hotel.sits("ann")
         await hotel.says("ann", "My lamp broke.")
     assert hotel.phone(MANAGER) == ["system: Refund 40? K7 yes or K7 no"]
-    await asyncio.sleep(24 * 3600)
+    clock.leapt += timedelta(days=1)
     async with hotel.open(shop.agent(), install=shop.install):
         await hotel.sits("ann")
         await hotel.texts(STRANGER, f"K7 {decision}")
