@@ -29,6 +29,7 @@ type Value = str | bool | int | float
 CHAT = "chat"
 EXECUTE_TOOL = "execute_tool"
 INVOKE_AGENT = "invoke_agent"
+_OPERATIONS = {SpanKind.LLM_GENERATE: CHAT, SpanKind.LLM_TOOL_CALL: EXECUTE_TOOL}
 _SUBJECTS = {CHAT: Attr.MODEL, EXECUTE_TOOL: Attr.LLM_TOOL_NAME, INVOKE_AGENT: Attr.CHANNEL_ID}
 """What follows the operation in a span's name."""
 _PROVIDERS = {
@@ -66,7 +67,7 @@ def operation_of(kind: SpanKind, attributes: Mapping[str, Any]) -> str | None:
     """
     if kind is SpanKind.DELIVERY and attributes.get(Attr.DELIVERY_CHANNEL_TYPE) == ChannelType.AI:
         return INVOKE_AGENT
-    return {SpanKind.LLM_GENERATE: CHAT, SpanKind.LLM_TOOL_CALL: EXECUTE_TOOL}.get(kind)
+    return _OPERATIONS.get(kind)
 
 
 def name_of(operation: str | None, name: str, attributes: Mapping[str, Any]) -> str:
