@@ -22,7 +22,6 @@ from roomkit import (
     AIResponse,
     AITool,
     AIToolCall,
-    ChannelType,
     HookExecution,
     HookTrigger,
     InboundMessage,
@@ -32,8 +31,8 @@ from roomkit import (
     RoomContext,
     RoomEvent,
     RoomKit,
+    SMSChannel,
     TextContent,
-    TransportChannel,
     WebSocketChannel,
     text_of,
 )
@@ -78,13 +77,13 @@ async def main() -> dict[str, list[str]]:
     async with RoomKit() as kit:
         kit.hook(HookTrigger.AFTER_BROADCAST, HookExecution.ASYNC)(decide)
         kit.register_channel(WebSocketChannel("web"))
-        kit.register_channel(TransportChannel("sms", ChannelType.SMS, provider=carrier))
+        kit.register_channel(SMSChannel("sms", provider=carrier))
         kit.register_channel(Agent("shop", MockAIProvider([model]), tools=[(REFUND, refund)]))
         await kit.create_room("ann")
         await kit.attach_channel("ann", "web")
         await kit.attach_channel("ann", "shop")
         await kit.create_room("approvals")
-        await kit.attach_channel("approvals", "sms", metadata={"recipient_id": MANAGER})
+        await kit.attach_channel("approvals", "sms", metadata={"phone_number": MANAGER})
         await kit.connect_websocket("web", "tab", send, room_id="ann", participant_id="ann")
         asked = InboundMessage(
             channel_id="web", sender_id="ann", connection_id="tab", content=TextContent(body="My lamp broke.")

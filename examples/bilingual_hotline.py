@@ -25,7 +25,6 @@ from roomkit import (
     AIResponse,
     AITool,
     AIToolCall,
-    ChannelType,
     ConversationPipeline,
     InboundMessage,
     MockAIProvider,
@@ -33,8 +32,8 @@ from roomkit import (
     PipelineStage,
     RoomEvent,
     RoomKit,
+    SMSChannel,
     TextContent,
-    TransportChannel,
     WebSocketChannel,
     current_tool_call,
     text_of,
@@ -79,7 +78,7 @@ async def main() -> dict[str, list[str]]:
         Agent("interpreter", MockAIProvider([interpreter])),
     ]
     async with RoomKit() as kit:
-        sms = TransportChannel("sms", ChannelType.SMS, provider=carrier)
+        sms = SMSChannel("sms", provider=carrier)
         for channel in (WebSocketChannel("desk"), sms, *agents):
             kit.register_channel(channel)
         stages = [PipelineStage("intake", "reception", next="repair"), PipelineStage("repair", "technician")]
@@ -90,7 +89,7 @@ async def main() -> dict[str, list[str]]:
 
         for number, text in ((LUC, "Ma connexion est en panne."), (BOB, "Hello?")):
             await kit.create_room(number)
-            await kit.attach_channel(number, "sms", metadata={"recipient_id": number})
+            await kit.attach_channel(number, "sms", metadata={"phone_number": number})
             await kit.attach_channel(number, "interpreter", visibility="desk")
             for name in ("desk", "reception", "technician"):
                 await kit.attach_channel(number, name)

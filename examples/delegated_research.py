@@ -22,15 +22,14 @@ from roomkit import (
     AIContext,
     AIResponse,
     AIToolCall,
-    ChannelType,
     InboundMessage,
     MockAIProvider,
     MockSMSProvider,
     RoomEvent,
     RoomKit,
+    SMSChannel,
     Supervision,
     TextContent,
-    TransportChannel,
     WebSocketChannel,
     text_of,
 )
@@ -66,12 +65,12 @@ async def main() -> dict[str, list[str]]:
             answered.set()
 
     async with RoomKit() as kit:
-        sms = TransportChannel("sms", ChannelType.SMS, provider=carrier)
+        sms = SMSChannel("sms", provider=carrier)
         for channel in (WebSocketChannel("web"), sms, *agents):
             kit.register_channel(channel)
         Supervision("lead", WORKERS).install(kit, agents)
         await kit.create_room("bike")
-        await kit.attach_channel("bike", "sms", metadata={"recipient_id": "+14165550101"})
+        await kit.attach_channel("bike", "sms", metadata={"phone_number": "+14165550101"})
         for name in ("web", "lead"):
             await kit.attach_channel("bike", name)
         await kit.connect_websocket("web", "tab", send, room_id="bike", participant_id="ann")

@@ -20,14 +20,13 @@ from textwrap import shorten
 from roomkit import (
     Agent,
     AIContext,
-    ChannelType,
     MockAIProvider,
     MockSMSProvider,
     ReviewLoop,
     RoomEvent,
     RoomKit,
+    SMSChannel,
     TextContent,
-    TransportChannel,
     WebSocketChannel,
     text_of,
 )
@@ -54,12 +53,12 @@ async def main() -> dict[str, list[str]]:
         office.append(event)
 
     async with RoomKit() as kit:
-        sms = TransportChannel("sms", ChannelType.SMS, provider=carrier)
+        sms = SMSChannel("sms", provider=carrier)
         for channel in (WebSocketChannel("office"), sms, *agents):
             kit.register_channel(channel)
         ReviewLoop("author", "reviewer", max_rounds=3).install(kit, agents)
         await kit.create_room("news")
-        await kit.attach_channel("news", "sms", metadata={"recipient_id": "+14165550101"})
+        await kit.attach_channel("news", "sms", metadata={"phone_number": "+14165550101"})
         for name in ("office", "author", "reviewer"):
             await kit.attach_channel("news", name)
         await kit.connect_websocket("office", "desk", send, room_id="news", participant_id="olga")

@@ -22,7 +22,6 @@ from roomkit import (
     Agent,
     AIResponse,
     AIToolCall,
-    ChannelType,
     ConversationPipeline,
     Handoff,
     HandoffMemoryProvider,
@@ -36,8 +35,8 @@ from roomkit import (
     RoomEvent,
     RoomKit,
     SlidingWindowMemory,
+    SMSChannel,
     TextContent,
-    TransportChannel,
     WebSocketChannel,
     text_of,
 )
@@ -64,7 +63,7 @@ async def main() -> dict[str, list[str]]:
     ]
     carrier, browser = MockSMSProvider(), list[RoomEvent]()
     async with RoomKit() as kit:
-        sms = TransportChannel("sms", ChannelType.SMS, provider=carrier)
+        sms = SMSChannel("sms", provider=carrier)
         for channel in (WebSocketChannel("web"), sms, *agents):
             kit.register_channel(channel)
         stages = [
@@ -81,7 +80,7 @@ async def main() -> dict[str, list[str]]:
             print(f"{handoff.calling_agent_id} -> {asked.target_agent_id}: {outcome}")
 
         await kit.create_room("ann")
-        await kit.attach_channel("ann", "sms", metadata={"recipient_id": "+14165550101"})
+        await kit.attach_channel("ann", "sms", metadata={"phone_number": "+14165550101"})
         for name in ("web", "triage", "billing"):
             await kit.attach_channel("ann", name)
 
