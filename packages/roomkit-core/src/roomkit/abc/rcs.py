@@ -10,6 +10,7 @@ from roomkit.models.delivery import ProviderResult
 from roomkit.models.hints import RCSHints
 
 if TYPE_CHECKING:
+    from roomkit.models.channel import ChannelCapabilities
     from roomkit.models.event import RoomEvent
     from roomkit.models.hints import Hints
 
@@ -20,6 +21,7 @@ class RCSDeliveryResult(ProviderResult):
     """A `ProviderResult` that also says by which way the message went."""
 
     channel_used: str = "rcs"
+    """"rcs", "sms", or "unknown" where only a receipt will say it."""
     fallback: bool = False
 
 
@@ -27,6 +29,8 @@ class RCSProvider(Provider):
     """Sends RCS messages; see `Provider` for what every send promises."""
 
     hints_type: ClassVar[type[Hints]] = RCSHints
+    capabilities: ChannelCapabilities | None = None
+    """What the vendor carries, if that is less than RCS can: rooms then send the rest in another form."""
 
     @property
     @abstractmethod

@@ -52,6 +52,7 @@ class SimulatedMessage:
     segments: int = 1
     callback: str = ""
     service: str = ""
+    fallback_from: str = ""
 
 
 class SimulatedPhone:
@@ -133,6 +134,7 @@ class TwilioSimulator(HTTPSimulator):
         auth_token: str = "simulated-auth-token",
         numbers: Sequence[str] = ("+14375550999",),
         messaging_services: Sequence[str] = (SERVICE,),
+        rcs_senders: Sequence[str] = ("rcs:acme_agent",),
         webhook_url: str = "https://chat.example.org/webhooks/sms",
         advanced_opt_out: bool = False,
     ) -> None:
@@ -141,6 +143,7 @@ class TwilioSimulator(HTTPSimulator):
         self.auth_token = auth_token
         self.numbers = tuple(numbers)
         self.messaging_services = tuple(messaging_services)
+        self.rcs_senders = tuple(rcs_senders)
         self.webhook_url = webhook_url
         self.advanced_opt_out = advanced_opt_out
         self.duplicating = False
@@ -296,7 +299,9 @@ class TwilioSimulator(HTTPSimulator):
             await _send_failure(exchange, fault)
             return
         try:
-            message = self._taken(checked_message(request, self.numbers, self.messaging_services))
+            message = self._taken(
+                checked_message(request, (*self.numbers, *self.rcs_senders), self.messaging_services)
+            )
         except TwilioRefusedError as error:
             await _send_failure(exchange, error.failure)
             return
@@ -334,6 +339,7 @@ class TwilioSimulator(HTTPSimulator):
             segments=len(parts),
             callback=one(fields, "StatusCallback"),
             service=one(fields, "MessagingServiceSid"),
+            fallback_from=one(fields, "FallbackFrom"),
         )
         self.messages.append(message)
         self.phone(to.removeprefix("rcs:")).show(message)

@@ -114,6 +114,9 @@ def _check_addresses(fields: Fields, senders: Sequence[str], services: Sequence[
         raise _refused(21659, f"'{sender}' is not a Twilio phone number or short code country mismatch")
     if service and service not in services:
         raise _refused(21701, "The Messaging Service resource does not exist.")
+    fallback = one(fields, "FallbackFrom")
+    if fallback and (not service or fallback not in senders):
+        raise _refused(21664, "FallbackFrom is only valid for a sender of the Messaging Service")
     if to == sender:
         raise _refused(21266, "'To' and 'From' number cannot be the same")
     if to.startswith("rcs:") != sender.startswith("rcs:") and not service:
