@@ -18,7 +18,7 @@ from pydantic import (
 
 from roomkit_plugins.wire.connection import check_secure_url
 
-__all__ = ["TwilioConfig"]
+__all__ = ["TwilioConfig", "TwilioRCSConfig"]
 
 API = "https://api.twilio.com"
 
@@ -108,3 +108,15 @@ class TwilioConfig(BaseModel):
         """Every secret, to be kept out of messages."""
         given = (self.auth_token, self.api_key_secret, *self.webhook_keys.values())
         return tuple(each.get_secret_value() for each in given if each is not None)
+
+
+class TwilioRCSConfig(TwilioConfig):
+    """The settings of `TwilioRCSProvider`: those of the account, and the agent.
+
+    `from_number` is the number of the service that an SMS in the place of a message is sent from.
+    """
+
+    messaging_service_sid: Annotated[str, _is_sid("MG", "messaging_service_sid")]
+    """The messaging service with the RCS sender."""
+    sender_id: str | None = Field(default=None, min_length=1, max_length=100)
+    """The RCS sender, such as `acme_agent`; needed for messages that may not become an SMS."""

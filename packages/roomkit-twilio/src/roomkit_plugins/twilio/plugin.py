@@ -20,6 +20,13 @@ def roomkit_register(registry: Registry) -> None:
         config="roomkit_plugins.twilio:TwilioConfig",
         summary="SMS and MMS by Twilio.",
     )
+    registry.add(
+        "rcs",
+        "twilio",
+        "roomkit_plugins.twilio:TwilioRCSProvider",
+        config="roomkit_plugins.twilio:TwilioRCSConfig",
+        summary="RCS by Twilio, with SMS in its place where that is allowed.",
+    )
 
 
 @hookimpl

@@ -31,7 +31,13 @@ from roomkit.models.enums import ConsentState, EventType, ReceiptState
 from roomkit_plugins.twilio.errors import ORIGIN
 from roomkit_plugins.twilio.signature import Form
 
-__all__ = ["address_of", "content_parameters", "parse_twilio_webhook", "read_webhook"]
+__all__ = [
+    "address_of",
+    "content_parameters",
+    "parse_twilio_rcs_webhook",
+    "parse_twilio_webhook",
+    "read_webhook",
+]
 
 LONGEST = 1600
 """UTF-16 code units of a `Body`."""
@@ -132,6 +138,11 @@ def parse_twilio_webhook(payload: Mapping[str, str], channel_id: str) -> Inbound
             "the webhook is a receipt, not a message: hand it to process_webhook, which takes both"
         )
     return found
+
+
+def parse_twilio_rcs_webhook(payload: Mapping[str, str], channel_id: str) -> InboundMessage:
+    """Return the message of an RCS webhook, as `parse_twilio_webhook` does: Twilio has one form for both."""
+    return parse_twilio_webhook(payload, channel_id)
 
 
 def address_of(address: str) -> str:
