@@ -595,6 +595,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.postgres import PostgresStore as PostgresStore
     from roomkit_plugins.pydantic_ai import PydanticAIConfig as PydanticAIConfig
     from roomkit_plugins.pydantic_ai import PydanticAIProvider as PydanticAIProvider
+    from roomkit_plugins.rcs import RCSChannel as RCSChannel
+    from roomkit_plugins.rcs import RCSChannelConfig as RCSChannelConfig
     from roomkit_plugins.redis import RedisConfig as RedisConfig
     from roomkit_plugins.redis import RedisLockManager as RedisLockManager
     from roomkit_plugins.redis import RedisRealtime as RedisRealtime
@@ -655,7 +657,10 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing import run_virtual as run_virtual
     from roomkit_plugins.testing import violations as violations
     from roomkit_plugins.twilio import TwilioConfig as TwilioConfig
+    from roomkit_plugins.twilio import TwilioRCSConfig as TwilioRCSConfig
+    from roomkit_plugins.twilio import TwilioRCSProvider as TwilioRCSProvider
     from roomkit_plugins.twilio import TwilioSMSProvider as TwilioSMSProvider
+    from roomkit_plugins.twilio import parse_twilio_rcs_webhook as parse_twilio_rcs_webhook
     from roomkit_plugins.twilio import parse_twilio_webhook as parse_twilio_webhook
     from roomkit_plugins.websocket import FrameError as FrameError
     from roomkit_plugins.websocket import SendFn as SendFn
@@ -1066,6 +1071,7 @@ HOMES = {
     "QwenSTTProvider": "roomkit_plugins.qwen",
     "QwenTTSProvider": "roomkit_plugins.qwen",
     "RCSChannel": "roomkit_plugins.rcs",
+    "RCSChannelConfig": "roomkit_plugins.rcs",
     "RCSDeliveryResult": "roomkit.abc.rcs",
     "RCSHints": "roomkit.models.hints",
     "RCSProvider": "roomkit.abc.rcs",
@@ -1573,7 +1579,7 @@ DISTRIBUTIONS = {
     "roomkit-pydantic-ai": "built",
     "roomkit-pyroscope": "planned",
     "roomkit-qwen": "planned",
-    "roomkit-rcs": "planned",
+    "roomkit-rcs": "built",
     "roomkit-realtime-voice": "planned",
     "roomkit-redis": "built",
     "roomkit-resampler": "planned",
