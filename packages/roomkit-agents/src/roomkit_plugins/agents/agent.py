@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from roomkit.models.ai import StreamEvent
     from roomkit.models.channel import ChannelBinding, RetryPolicy
     from roomkit.models.context import RoomContext
+    from roomkit.models.generation import ResponseSchema
     from roomkit.models.parking import ParkedRound
     from roomkit.models.room import Room
     from roomkit.models.task import Observation
@@ -59,6 +60,7 @@ class AgentOptions(TypedDict, total=False):
     memory: MemoryProvider | None
     tool_policy: ToolPolicy | None
     thinking_budget: int | None
+    response_schema: ResponseSchema | None
     tools: Iterable[ToolLike]
     tool_providers: Iterable[ToolProvider]
     tool_timeout_seconds: float | None

@@ -46,8 +46,8 @@ from roomkit_plugins.ai.loop import answer
 from roomkit_plugins.ai.memory import SlidingWindowMemory
 from roomkit_plugins.ai.offers import offers_for
 from roomkit_plugins.ai.parking import continue_from
-from roomkit_plugins.ai.providers import check_providers, diagnosed
-from roomkit_plugins.ai.schema import schema_problem
+from roomkit_plugins.ai.providers import check_providers, checked_schema, diagnosed
+from roomkit_plugins.ai.schema import schema_problem, thawed
 from roomkit_plugins.ai.signals import Signals
 from roomkit_plugins.ai.tools import NO_OFFER, NO_TOOLS, Toolbox, runnable, with_handlers
 from roomkit_plugins.ai.transcript import Transcript
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.enums import ParticipantRole
-    from roomkit.models.generation import AIContext
+    from roomkit.models.generation import AIContext, ResponseSchema
     from roomkit.models.parking import ParkedRound
     from roomkit.models.steering import SteeringDirective
     from roomkit_plugins.ai.policy import ToolPolicy
@@ -75,7 +75,7 @@ MAX_TRANSCRIPTS = 512
 """Of how many rooms, those that spoke last, an agent keeps the messages that the events became."""
 _DEFAULTS = AIChannelConfig()
 _NOT_DONE = StreamDone()
-_OPTIONS = AIChannelConfig.model_fields.keys() - {"tools"}  # the constructor takes tools with handlers too
+_OPTIONS = AIChannelConfig.model_fields.keys() - {"tools", "response_schema"}  # given in more forms, too
 _SETTINGS = ("system_prompt", "temperature", "max_tokens", "thinking_budget")
 
 
@@ -98,6 +98,10 @@ class AIChannel(Channel):
     `retry_policy` covers retryable failures of the provider, `fallback_provider` is asked once
     after it; neither is used once anything of an answer was seen. Failures are raised. With
     `error_reply` that text is said as well, since no error text is ever shown in a room.
+
+    With a `response_schema`, a pydantic model or a JSON Schema, each answer is JSON that fits it: the text of
+    one event, said once it is whole and checked. An answer that does not fit is a failure of the provider. A
+    room's `ai_config` and a binding's metadata take a JSON Schema; an empty one asks for prose.
 
     One object serves any number of rooms at once. `close` closes the providers and the memory.
     Raises InvalidInputError for settings or tools that no turn could use, and ForeignCodeError for a
@@ -129,6 +133,7 @@ class AIChannel(Channel):
         memory: MemoryProvider | None = None,
         tool_policy: ToolPolicy | None = _DEFAULTS.tool_policy,
         thinking_budget: int | None = _DEFAULTS.thinking_budget,
+        response_schema: ResponseSchema | None = None,
         tools: Iterable[ToolLike] = (),
         tool_providers: Iterable[ToolProvider] = (),
         tool_timeout_seconds: float | None = _DEFAULTS.tool_timeout_seconds,
@@ -143,6 +148,7 @@ class AIChannel(Channel):
         self._options = checked_options(AIChannelConfig, {name: given[name] for name in _OPTIONS})
         self._defaults = checked_options(AIConfig, {name: given[name] for name in _SETTINGS})
         check_providers(channel_id, provider, fallback_provider)
+        self.response_schema = checked_schema(channel_id, response_schema, provider)
         self.provider = provider
         self.fallback_provider = fallback_provider
         self.memory = memory or SlidingWindowMemory(max_context_events)
@@ -252,9 +258,7 @@ class AIChannel(Channel):
             return ChannelOutput.empty()
         try:
             turn = await self._begin(event, binding, context, parked)
-            live = turn is not None and (
-                context.speculative or streams(turn.provider, tools=bool(turn.request.tools))
-            )
+            live = turn is not None and (context.speculative or streams(turn.provider, turn.request))
         except Exception as error:  # noqa: BLE001  # raised again, typed if a provider's attribute is broken
             raise self._diagnosed(error)  # noqa: B904  # it is the error itself, or has it as its cause
         if turn is None:
@@ -353,6 +357,7 @@ class AIChannel(Channel):
                 if memory.messages or offer.instructions
                 else extra
             ),
+            response_schema=self._shape(settings),
         )
         turn = self._turn(event, binding, request, first.messages, toolbox, role)
         if first.is_legal and parked is None:
@@ -364,6 +369,12 @@ class AIChannel(Channel):
         if parked is not None:
             await continue_from(turn, parked)
         return turn
+
+    def _shape(self, settings: AIConfig) -> ResponseSchema | None:
+        """Return the shape of the turn's answer. Raises InvalidInputError if the provider gives none."""
+        if settings.response_schema is None:
+            return self.response_schema
+        return checked_schema(self.channel_id, thawed(settings.response_schema), self.provider)
 
     async def _offer(self, room: Room) -> ToolOffer:
         seconds = self._options.tool_timeout_seconds

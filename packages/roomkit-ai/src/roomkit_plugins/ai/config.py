@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from roomkit.models.ai import AITool
@@ -29,6 +31,9 @@ class AIChannelConfig(_Config):
     thinking_budget: int | None = Field(None, ge=0, description="Tokens for reasoning.")
     max_context_events: int = Field(50, ge=0, description="How many events the default memory shows.")
     tools: tuple[AITool, ...] = Field((), description="Tools that the code's tool_handler answers.")
+    response_schema: dict[str, Any] | None = Field(
+        None, description="The JSON Schema that answers fit, of type object; None: prose."
+    )
     tool_policy: ToolPolicy | None = Field(None, description="Which tools may be used, by whom.")
     max_tool_rounds: int = Field(200, ge=0, description="After these rounds the model must answer.")
     max_tool_calls: int = Field(500, ge=1, description="After so many calls the model must answer.")

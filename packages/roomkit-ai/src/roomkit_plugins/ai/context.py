@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from roomkit.models.ai import AITool
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
+    from roomkit.models.generation import ResponseSchema
     from roomkit_plugins.ai.transcript import Transcript
 
 __all__ = ["FirstMessages", "conversation", "first_request", "settings_for", "system_texts", "view_for"]
 
-FIELDS = ("system_prompt", "temperature", "max_tokens", "thinking_budget", "tools")
+FIELDS = ("system_prompt", "temperature", "max_tokens", "thinking_budget", "response_schema", "tools")
 
 
 def settings_for(
@@ -102,6 +103,7 @@ def first_request(
     settings: AIConfig,
     tools: list[AITool],
     instructions: Iterable[str],
+    response_schema: ResponseSchema | None = None,
 ) -> AIContext:
     """Return the request a turn begins with; `instructions` follow the system prompt."""
     capabilities = common_capabilities(audience(room.bindings, event, binding))
@@ -113,6 +115,7 @@ def first_request(
         max_tokens=settings.max_tokens,
         thinking_budget=settings.thinking_budget,
         tools=tools,
+        response_schema=response_schema,
         room=room,
         target_capabilities=capabilities,
         target_media_types=capabilities.media_types if capabilities else (),

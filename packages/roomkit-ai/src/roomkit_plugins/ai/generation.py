@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from roomkit.abc.ai import AIProvider
     from roomkit.models.ai import AIPart, AIToolCall, StreamEvent
+    from roomkit.models.generation import AIContext
     from roomkit_plugins.ai.recovery import Recovery
     from roomkit_plugins.ai.turn import Turn
 
@@ -133,7 +134,7 @@ async def whole(turn: Turn, answer: Round, echo: Echo, recovery: Recovery) -> st
     None when the turn's provider streams, from the start or as the fallback: `generate` asks that.
     Raises as `generate` does.
     """
-    while not streams(turn.provider, tools=bool(turn.request.tools)):
+    while not streams(turn.provider, turn.request):
         try:
             return await _ask_whole(turn, answer, echo)
         except ProviderError as error:
@@ -163,9 +164,14 @@ async def generate(turn: Turn, answer: Round, echo: Echo, recovery: Recovery) ->
         yield text
 
 
-def streams(provider: AIProvider, *, tools: bool) -> bool:
-    """Return whether the provider's answers can be shown while they are made."""
-    return provider.supports_structured_streaming or (provider.supports_streaming and not tools)
+def streams(provider: AIProvider, request: AIContext) -> bool:
+    """Return whether the provider's answers can be shown while they are made.
+
+    One that has to fit a schema is shown when that is certain.
+    """
+    if request.response_schema:
+        return False
+    return provider.supports_structured_streaming or (provider.supports_streaming and not request.tools)
 
 
 class _Request:

@@ -44,6 +44,8 @@ async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:
             turn.signals.round = turn.rounds
             this, echo, recovery, fresh = Round(), Echo(before), Recovery(turn), True
             text = await whole(turn, this, echo, recovery)
+            if turn.request.response_schema and this.calls and not turn.last_round:
+                text = ""  # words beside the calls are no part of the JSON that follows
             if text:
                 turn.last_piece = text = _apart(turn, text)
                 yield text
@@ -56,7 +58,7 @@ async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:
             _account(turn, this)
             asked = await _continue(turn, this)
             if asked:
-                before = this.text
+                before = "" if turn.request.response_schema else this.text
         turn.over = True
         if turn.last_round and not turn.last_piece and not turn.parked:
             raise ToolLoopError(f"{turn.channel_id} used {turn.rounds} tool rounds and gave no answer")

@@ -7,16 +7,27 @@ from operator import attrgetter
 from types import UnionType
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel
+
 from roomkit.abc.attributes import mistyped, read_attribute
-from roomkit.abc.errors import ForeignCodeError, RoomKitError
+from roomkit.abc.errors import ForeignCodeError, InvalidInputError, RoomKitError
 from roomkit.abc.records import checked
 from roomkit.models.ai import AIThinkingPart, AIToolCall
 from roomkit.models.generation import AIResponse
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
+    from roomkit.models.generation import ResponseSchema
 
-__all__ = ["KNOWN_RESPONSES", "check_parts", "check_providers", "check_response", "diagnosed", "fields_of"]
+__all__ = [
+    "KNOWN_RESPONSES",
+    "check_parts",
+    "check_providers",
+    "check_response",
+    "checked_schema",
+    "diagnosed",
+    "fields_of",
+]
 
 _ATTRIBUTES: tuple[tuple[str, type], ...] = (
     ("name", str),
@@ -24,6 +35,7 @@ _ATTRIBUTES: tuple[tuple[str, type], ...] = (
     ("supports_vision", bool),
     ("supports_streaming", bool),
     ("supports_structured_streaming", bool),
+    ("supports_response_schema", bool),
 )
 _RESPONSE: Mapping[str, type | UnionType] = {
     "content": str | None,
@@ -49,6 +61,25 @@ def check_providers(channel_id: str, *providers: AIProvider | None) -> None:
             owner = f"provider {type(provider).__name__} of AI channel {channel_id!r}"
             for name, kind in _ATTRIBUTES:
                 read_attribute(owner, provider, name, kind)
+
+
+def checked_schema(
+    channel_id: str, schema: ResponseSchema | None, provider: AIProvider
+) -> ResponseSchema | None:
+    """Return the schema of a channel's answers, None for an empty one. Raises InvalidInputError."""
+    if not schema:
+        return None
+    if not (isinstance(schema, Mapping) or (isinstance(schema, type) and issubclass(schema, BaseModel))):
+        raise InvalidInputError(
+            f"the response_schema of {channel_id!r} is {schema!r:.80}: it is a pydantic model or a JSON "
+            "Schema; pass one"
+        )
+    if not provider.supports_response_schema:
+        raise InvalidInputError(
+            f"{channel_id!r} has a response_schema, and its provider {provider.name!r} does not support "
+            "one; leave it out, or use another provider"
+        )
+    return schema
 
 
 def diagnosed(error: Exception, channel_id: str, *providers: AIProvider | None) -> Exception:

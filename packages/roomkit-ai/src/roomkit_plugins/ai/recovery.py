@@ -94,6 +94,8 @@ class Recovery:
         turn, fallback = self._turn, self._turn.fallback
         if fallback is None or not _worth_another_provider(error, fallback):
             return False
+        if turn.request.response_schema and not fallback.supports_response_schema:
+            return False
         logger.warning("%s failed (%s): %s goes on", turn.provider.name, error.error_code, fallback.name)
         self._first = error
         turn.provider, turn.fallback = fallback, None

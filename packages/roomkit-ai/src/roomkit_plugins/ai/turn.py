@@ -184,6 +184,7 @@ class Turn:
             "stop": before.stop,
             "tools": before.tools,
             "tool_choice": before.tool_choice,
+            "response_schema": before.response_schema,
             "room": before.room,
             "target_capabilities": before.target_capabilities,
             "target_media_types": before.target_media_types,

@@ -20,6 +20,7 @@ from roomkit_plugins.wire.left_out import LeftOut
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, connections_of, errors_of, needed
 from roomkit_plugins.wire.sse import SSEDecoder
+from roomkit_plugins.wire.structured import Structured
 
 if TYPE_CHECKING:
     import httpx2
@@ -78,11 +79,17 @@ class AnthropicAIProvider(AIProvider):
         """Whether `generate_structured_stream` streams for real."""
         return True
 
+    @property
+    def supports_response_schema(self) -> bool:
+        """Whether a context's `response_schema` is honoured."""
+        return True
+
     async def generate(self, context: AIContext) -> AIResponse:
         """Return the whole answer. Raises ProviderError."""
         request = self._request(context)
         async with self._response(request, stream=False) as response:
-            return whole(await response.read(), request.names, origin=_origin(response))
+            answer = whole(await response.read(), request.names, origin=_origin(response))
+            return Structured(context, _origin(response)).whole(answer)
 
     async def generate_structured_stream(self, context: AIContext) -> AsyncIterator[StreamEvent]:
         """Yield thinking, text and complete tool calls as they come, and one `StreamDone`, last.
@@ -94,12 +101,13 @@ class AnthropicAIProvider(AIProvider):
         async with self._response(request, stream=True) as response:
             stream = MessageStream(request.names, origin=_origin(response))
             decoder, halves = SSEDecoder(stream.origin), Halves()
+            structured = Structured(context, stream.origin)
             async for chunk in response.iter_bytes():
                 for data in decoder.feed(chunk):
                     for item in stream.feed(data):
                         for event in halves.feed(item):
-                            yield event
-            rest = list(halves.feed(stream.end()))
+                            yield structured.seen(event)
+            rest = [structured.seen(event) for event in halves.feed(stream.end())]
         for event in rest:
             yield event
 

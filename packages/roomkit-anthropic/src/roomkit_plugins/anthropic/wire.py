@@ -22,7 +22,9 @@ from roomkit.models.generation import AIContext
 from roomkit_plugins.anthropic.config import AnthropicConfig
 from roomkit_plugins.anthropic.errors import ORIGIN
 from roomkit_plugins.anthropic.models import takes_temperature, thinks_by_budget
+from roomkit_plugins.anthropic.schema import output_format
 from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
+from roomkit_plugins.wire.structured import answer_schema
 from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
 __all__ = ["AnthropicRequest", "request"]
@@ -52,6 +54,8 @@ def request(config: AnthropicConfig, context: AIContext) -> AnthropicRequest:
     tools = [_tool(tool, names) for tool in context.tools]
     system, messages = _conversation(context, names, vision=config.vision)
     body: dict[str, Any] = {"model": config.model, "messages": messages, **_thinking(config, context)}
+    if (schema := answer_schema(context, ORIGIN)) is not None:
+        body["output_config"] = {**body.get("output_config", {}), "format": output_format(schema)}
     left_out: list[str] = []
     temperature = config.temperature if context.temperature is None else context.temperature
     if temperature is not None:

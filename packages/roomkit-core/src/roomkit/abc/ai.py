@@ -36,6 +36,10 @@ class AIProvider(Provider):
     `ProviderError`, classified by the vendor's code; once a stream has yielded, a failure ends it.
     Cancelling a call closes its connection. A parameter of the context that the model does not
     take is refused with `invalid_request` or left out with one warning, never silently changed.
+
+    An answer to a context with a `response_schema` is checked before it is returned, and before
+    `StreamDone`. One that does not fit it, or was cut, raises ProviderError (`bad_response`), and so does
+    one that the model refused (`refusal`) or a filter stopped (`content_filter`).
     """
 
     @property
@@ -56,6 +60,11 @@ class AIProvider(Provider):
     @property
     def supports_structured_streaming(self) -> bool:
         """Whether `generate_structured_stream` streams for real."""
+        return False
+
+    @property
+    def supports_response_schema(self) -> bool:
+        """Whether a context's `response_schema` is honoured; an agent with one refuses other providers."""
         return False
 
     @abstractmethod
@@ -80,4 +89,11 @@ class AIProvider(Provider):
             yield StreamTextDelta(response.content)
         for call in response.tool_calls:
             yield StreamToolCall(call.id, call.name, dict(call.arguments), dict(call.metadata), call.invalid)
-        yield StreamDone(response.finish_reason, response.usage, response.metadata)
+        yield StreamDone(response.finish_reason, response.usage, response.metadata, response.parsed)
+
+    async def count_tokens(self, context: AIContext) -> int | None:
+        """Return how many input tokens a request has by the vendor's own count; None if it has no counter.
+
+        Costs a request to the vendor, no tokens. Raises ProviderError as `generate` does.
+        """
+        return None

@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from roomkit.models.framework_event import FrameworkEvent as FrameworkEvent
     from roomkit.models.generation import AIContext as AIContext
     from roomkit.models.generation import AIResponse as AIResponse
+    from roomkit.models.generation import ResponseSchema as ResponseSchema
     from roomkit.models.hints import EmailHints as EmailHints
     from roomkit.models.hints import Hints as Hints
     from roomkit.models.hints import HTTPHints as HTTPHints
@@ -286,6 +287,7 @@ else:
             "ReadMark",
             "ReceiptState",
             "Record",
+            "ResponseSchema",
             "Retained",
             "RetryPolicy",
             "RichContent",

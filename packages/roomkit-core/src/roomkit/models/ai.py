@@ -222,6 +222,8 @@ class StreamDone(str):
     finish_reason: str | None = None
     usage: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    parsed: Any = None
+    """As in `AIResponse`."""
     type: Literal["done"] = "done"
 
     def __new__(cls, *args: object, **fields: object) -> StreamDone:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from roomkit.models.ai import AIMessage, AIThinkingPart, AITool, AIToolCall
     from roomkit.models.channel import ChannelCapabilities
     from roomkit.models.context import RoomContext
     from roomkit.models.enums import ChannelMediaType
     from roomkit.models.task import Observation, Task
 
-__all__ = ["AIContext", "AIResponse"]
+__all__ = ["AIContext", "AIResponse", "ResponseSchema"]
+
+type ResponseSchema = type[BaseModel] | Mapping[str, Any]
+"""The shape of an answer: a pydantic model, or a JSON Schema of type object."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,7 +27,7 @@ class AIContext:
 
     None for `temperature`, `max_tokens`, `thinking_budget`, `reasoning_effort`, `tool_choice`
     leaves the provider's own configuration in force. `tool_choice` is `auto`, `none`, `required`
-    or a tool's name.
+    or a tool's name. With a `response_schema` the answer is JSON that fits it, instead of prose.
     """
 
     messages: list[AIMessage] = field(default_factory=list)
@@ -33,6 +39,7 @@ class AIContext:
     stop: tuple[str, ...] = ()
     tools: list[AITool] = field(default_factory=list)
     tool_choice: str | None = None
+    response_schema: ResponseSchema | None = None
     room: RoomContext | None = None
     target_capabilities: ChannelCapabilities | None = None
     target_media_types: tuple[ChannelMediaType, ...] = ()
@@ -45,6 +52,8 @@ class AIResponse:
 
     `finish_reason` is one of `FINISH_REASONS` of `roomkit.models.ai`, `usage` has its `USAGE_KEYS`.
     `thinking_parts` keeps every reasoning block as it came, for replay; `thinking` is their text.
+    `parsed` is the answer to a context with a `response_schema`, checked: an instance of the model, or the
+    JSON value. It is None without one, and while the model calls tools.
     """
 
     content: str
@@ -57,3 +66,4 @@ class AIResponse:
     tasks: list[Task] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     tool_calls: list[AIToolCall] = field(default_factory=list)
+    parsed: Any = None

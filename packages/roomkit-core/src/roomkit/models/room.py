@@ -33,6 +33,8 @@ class AIConfig(Record):
     max_tokens: Int | None = Field(default=None, gt=0)
     thinking_budget: Int | None = Field(default=None, ge=0)
     tools: tuple[AITool, ...] = ()
+    response_schema: Json | None = None
+    """The JSON Schema that answers fit, of type object; an empty one is none."""
 
 
 _NO_TIMERS = RoomTimers()

@@ -21,6 +21,7 @@ from roomkit_plugins.wire.halves import Halves
 from roomkit_plugins.wire.left_out import LeftOut
 from roomkit_plugins.wire.sdk import LazyClient, Mask, needed
 from roomkit_plugins.wire.sse import SSEDecoder
+from roomkit_plugins.wire.structured import Structured
 from roomkit_plugins.wire.tls import shared_context
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ class GeminiAIProvider(AIProvider):
         """Whether `generate_structured_stream` streams for real."""
         return True
 
+    @property
+    def supports_response_schema(self) -> bool:
+        """Whether a context's `response_schema` is honoured."""
+        return True
+
     async def generate(self, context: AIContext) -> AIResponse:
         """Return the whole answer, which is streamed all the same. Raises ProviderError."""
         stream = self.generate_structured_stream(context)
@@ -106,13 +112,13 @@ class GeminiAIProvider(AIProvider):
         ready = await self._written(client, request)
         async with self._sender.answer(client.http, client.library, ready) as response:
             answer = ContentStream(request)
-            decoder, halves = SSEDecoder(ORIGIN), Halves()
+            decoder, halves, structured = SSEDecoder(ORIGIN), Halves(), Structured(context, ORIGIN)
             async for chunk in response.aiter_bytes():
                 for data in decoder.feed(chunk):
                     for item in answer.feed(data):
                         for event in halves.feed(item):
-                            yield event
-            rest = list(halves.feed(answer.end()))
+                            yield structured.seen(event)
+            rest = [structured.seen(event) for event in halves.feed(answer.end())]
         for event in rest:
             yield event
 

@@ -29,6 +29,7 @@ from roomkit_plugins.gemini.errors import ORIGIN
 from roomkit_plugins.gemini.models import thinks_by_budget
 from roomkit_plugins.gemini.schema import subset
 from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
+from roomkit_plugins.wire.structured import answer_schema
 from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
 __all__ = ["GeminiRequest", "request", "signature", "signature_of_text"]
@@ -79,6 +80,7 @@ def request(config: GeminiConfig, context: AIContext) -> GeminiRequest:
         "safety_settings": _safety(config),
         "cached_content": config.cached_content,
         "service_tier": config.service_tier,
+        **_shape(config, context),
     }
     written = {name: value for name, value in optional.items() if value not in (None, "", [], {})}
     return GeminiRequest(_contents(checked.messages, names), written, names, checked.call_ids, left_out)
@@ -92,6 +94,18 @@ def signature(token: str) -> str:
 def signature_of_text(token: str) -> str:
     """Return the signature that came with a text, as an `AIThinkingPart` keeps it."""
     return json.dumps({"gemini_text": token})
+
+
+def _shape(config: GeminiConfig, context: AIContext) -> dict[str, Any]:
+    """Write the shape of the answer."""
+    schema = answer_schema(context, ORIGIN)
+    if schema is None:
+        return {}
+    if context.tools and thinks_by_budget(config.model):
+        raise ORIGIN.refused(
+            f"{config.model} takes a response_schema or tools, not both; leave one out, or ask a newer model"
+        )
+    return {"response_mime_type": "application/json", "response_json_schema": subset(schema)}
 
 
 def _check(config: GeminiConfig, context: AIContext, system: str) -> None:

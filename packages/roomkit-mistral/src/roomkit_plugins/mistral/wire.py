@@ -25,6 +25,7 @@ from roomkit.models.generation import AIContext
 from roomkit_plugins.mistral.config import MistralConfig
 from roomkit_plugins.mistral.errors import ORIGIN
 from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
+from roomkit_plugins.wire.structured import answer_name, answer_schema, closed
 from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
 __all__ = ["MistralRequest", "request", "signature"]
@@ -69,6 +70,7 @@ def request(config: MistralConfig, context: AIContext) -> MistralRequest:
         "max_tokens": context.max_tokens or config.max_tokens,
         "temperature": config.temperature if context.temperature is None else context.temperature,
         "stop": list(context.stop) or None,
+        "response_format": _format(context),
         "reasoning_effort": _effort(config, context),
         "prompt_mode": config.prompt_mode,
         "random_seed": config.random_seed,
@@ -85,6 +87,15 @@ def request(config: MistralConfig, context: AIContext) -> MistralRequest:
 def signature(token: str) -> str:
     """Return the signature of a thought as an `AIThinkingPart` keeps it: marked as Mistral's."""
     return json.dumps({"mistral": token})
+
+
+def _format(context: AIContext) -> dict[str, Any] | None:
+    """Write the shape of the answer, in the SDK's words."""
+    schema = answer_schema(context, ORIGIN)
+    if schema is None:
+        return None
+    shape = {"name": answer_name(context), "schema_definition": closed(schema), "strict": True}
+    return {"type": "json_schema", "json_schema": shape}
 
 
 def _effort(config: MistralConfig, context: AIContext) -> str | None:

@@ -27,6 +27,7 @@ from roomkit.models.ai import (
 from roomkit.models.generation import AIContext
 from roomkit_plugins.openai.config import OpenAIConfig
 from roomkit_plugins.openai.errors import api_error
+from roomkit_plugins.openai.schema import json_format
 from roomkit_plugins.openai.think import ThinkTags, tagged
 from roomkit_plugins.openai.wire import (
     LONGEST_NAME,
@@ -43,6 +44,7 @@ from roomkit_plugins.openai.wire import (
 from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
 from roomkit_plugins.wire.fragments import Fragments
 from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.structured import answer_name, answer_schema
 from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
 __all__ = ["answer", "request", "stream_fields"]
@@ -80,6 +82,7 @@ def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> OpenAIR
         limit: context.max_tokens or config.max_tokens,
         "temperature": temperature,
         "stop": list(context.stop) or None,
+        "response_format": _format(context, origin),
         "reasoning_effort": reasoning_effort,
         "verbosity": config.verbosity,
         "service_tier": config.service_tier,
@@ -102,6 +105,13 @@ def stream_fields(config: OpenAIConfig) -> dict[str, Any]:
 def answer(config: OpenAIConfig, request: OpenAIRequest, origin: Origin) -> AnswerReader:
     """Return what reads the answer to `request`."""
     return ChatAnswer(config, request, origin)
+
+
+def _format(context: AIContext, origin: Origin) -> dict[str, Any] | None:
+    schema = answer_schema(context, origin)
+    if schema is None:
+        return None
+    return {"type": "json_schema", "json_schema": json_format(answer_name(context), schema)}
 
 
 def _tool(tool: AITool, names: ToolNames, origin: Origin) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from roomkit_plugins.wire.left_out import LeftOut
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, connections_of, errors_of, needed
 from roomkit_plugins.wire.sse import SSEDecoder
+from roomkit_plugins.wire.structured import Structured
 
 if TYPE_CHECKING:
     import httpx2
@@ -95,12 +96,18 @@ class OpenAIAIProvider(AIProvider):
         """Whether `generate_structured_stream` streams for real."""
         return True
 
+    @property
+    def supports_response_schema(self) -> bool:
+        """Whether a context's `response_schema` is honoured."""
+        return True
+
     async def generate(self, context: AIContext) -> AIResponse:
         """Return the whole answer. Raises ProviderError."""
         request = self._request(context)
         async with self._response(request.body) as response:
-            answer = self._api.answer(self._config, request, self._origin(response))
-            return collect(answer.whole(await response.read()))
+            origin = self._origin(response)
+            answer = self._api.answer(self._config, request, origin)
+            return Structured(context, origin).whole(collect(answer.whole(await response.read())))
 
     async def generate_structured_stream(self, context: AIContext) -> AsyncIterator[StreamEvent]:
         """Yield thinking, text and complete tool calls as they come, and one `StreamDone`, last.
@@ -113,13 +120,13 @@ class OpenAIAIProvider(AIProvider):
         async with self._response(body) as response:
             origin = self._origin(response)
             answer = self._api.answer(self._config, request, origin)
-            decoder, halves = SSEDecoder(origin), Halves()
+            decoder, halves, structured = SSEDecoder(origin), Halves(), Structured(context, origin)
             async for chunk in response.iter_bytes():
                 for data in decoder.feed(chunk):
                     for item in answer.feed(data):
                         for event in halves.feed(item):
-                            yield event
-            rest = [event for item in answer.end() for event in halves.feed(item)]
+                            yield structured.seen(event)
+            rest = [structured.seen(event) for item in answer.end() for event in halves.feed(item)]
         for event in rest:
             yield event
 
@@ -145,14 +152,24 @@ class OpenAIAIProvider(AIProvider):
     async def _response(self, body: dict[str, Any]) -> AsyncIterator[openai.AsyncAPIResponse[Any]]:
         """Send the request, and hold the answer open; failures until it is closed raise ProviderError."""
         sdk = await self._client.get()
+        await self._sign(sdk)
         errors = _client_errors()
         asked: Any = sdk.responses if self._config.spoken_api == "responses" else sdk.chat.completions
-        opened = asked.with_streaming_response.create(**body, extra_body=self._config.extra_body or None)
+        opened = asked.with_streaming_response.create(
+            **body, extra_body=self._config.extra_body or None, extra_headers=self._request_headers()
+        )
         try:
             async with opened as response:
                 yield response
         except errors.kinds as error:
             raise self._failure(errors, error) from self._mask.cause(error)
+
+    async def _sign(self, client: openai.AsyncOpenAI) -> None:
+        """Give the client what signs the next request, where that changes."""
+
+    def _request_headers(self) -> dict[str, Any] | None:
+        """Return headers of one request that the client cannot have, in the SDK's words; no secrets."""
+        return None
 
     def _failure(self, errors: ClientErrors, error: Exception) -> ProviderError:
         import openai

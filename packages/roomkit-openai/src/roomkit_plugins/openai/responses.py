@@ -25,6 +25,7 @@ from roomkit.models.ai import (
 from roomkit.models.generation import AIContext
 from roomkit_plugins.openai.config import OpenAIConfig
 from roomkit_plugins.openai.errors import api_error
+from roomkit_plugins.openai.schema import json_format
 from roomkit_plugins.openai.wire import (
     LONGEST_NAME,
     AnswerReader,
@@ -40,6 +41,7 @@ from roomkit_plugins.openai.wire import (
 from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
 from roomkit_plugins.wire.halves import repaired_json
 from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.structured import answer_name, answer_schema
 from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
 __all__ = ["answer", "request", "stream_fields"]
@@ -71,7 +73,7 @@ def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> OpenAIR
         "temperature": temperature,
         "reasoning": {name: value for name, value in reasoning.items() if value} or None,
         "include": ["reasoning.encrypted_content"] if config.reasons else None,
-        "text": {"verbosity": config.verbosity} if config.verbosity else None,
+        "text": _text(config, context, origin) or None,
         "service_tier": config.service_tier,
         "safety_identifier": config.safety_identifier,
         "prompt_cache_key": config.prompt_cache_key,
@@ -90,6 +92,13 @@ def stream_fields(config: OpenAIConfig) -> dict[str, Any]:
 def answer(config: OpenAIConfig, request: OpenAIRequest, origin: Origin) -> AnswerReader:
     """Return what reads the answer to `request`."""
     return ResponsesAnswer(config, request, origin)
+
+
+def _text(config: OpenAIConfig, context: AIContext, origin: Origin) -> dict[str, Any]:
+    said: dict[str, Any] = {"verbosity": config.verbosity} if config.verbosity else {}
+    if (schema := answer_schema(context, origin)) is not None:
+        said["format"] = {"type": "json_schema", **json_format(answer_name(context), schema)}
+    return said
 
 
 def _tool(tool: AITool, names: ToolNames, origin: Origin) -> dict[str, Any]:

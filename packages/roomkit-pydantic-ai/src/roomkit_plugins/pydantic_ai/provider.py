@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
 
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.models.ai import StreamTextDelta
 from roomkit_plugins.pydantic_ai import wire
 from roomkit_plugins.pydantic_ai.answer import ResponseReader, is_cut
 from roomkit_plugins.pydantic_ai.config import PydanticAIConfig
@@ -16,6 +19,7 @@ from roomkit_plugins.pydantic_ai.errors import ORIGIN, failure
 from roomkit_plugins.wire.answer import collect
 from roomkit_plugins.wire.halves import Halves
 from roomkit_plugins.wire.sdk import LazyClient, needed
+from roomkit_plugins.wire.structured import Structured
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
@@ -93,12 +97,18 @@ class PydanticAIProvider(AIProvider):
         """Whether `generate_structured_stream` streams for real."""
         return True
 
+    @property
+    def supports_response_schema(self) -> bool:
+        """Whether a context's `response_schema` is honoured; the library refuses it for some models."""
+        return True
+
     async def generate(self, context: AIContext) -> AIResponse:
         """Return the whole answer; an agent's is streamed all the same. Raises ProviderError."""
         asked = wire.asked(self._config, context)
         library = await self._library.get()
+        structured = Structured(context, ORIGIN)
         if library.model is None:
-            return collect([event async for event in self._events(library, asked)])
+            return structured.whole(collect([event async for event in self._events(library, asked)]))
         from pydantic_ai.direct import model_request
 
         failed: ProviderError | None = None
@@ -108,7 +118,7 @@ class PydanticAIProvider(AIProvider):
             failed = failure(error)
         if failed is not None:  # outside of the handler: the error and its frames may hold a key
             raise failed
-        return collect(ResponseReader(asked).whole(response))
+        return structured.whole(collect(ResponseReader(asked).whole(response)))
 
     async def generate_structured_stream(self, context: AIContext) -> AsyncIterator[StreamEvent]:
         """Yield thinking and text as they come, complete tool calls, and one `StreamDone`, last.
@@ -118,11 +128,11 @@ class PydanticAIProvider(AIProvider):
         """
         asked = wire.asked(self._config, context)
         library = await self._library.get()
-        halves = Halves()
+        halves, structured = Halves(), Structured(context, ORIGIN)
         async with aclosing(self._events(library, asked)) as events:
             async for item in events:
                 for event in halves.feed(item):
-                    yield event
+                    yield structured.seen(event)
 
     async def close(self) -> None:
         """Close the connections of a model that the configuration names. Idempotent."""
@@ -161,7 +171,7 @@ class PydanticAIProvider(AIProvider):
 
         assert library.agent is not None
         answer = ResponseReader(asked)
-        output: Any = [library.agent.output_type, DeferredToolRequests]
+        output: Any = [_shape(asked) or library.agent.output_type, DeferredToolRequests]
         settings: Any = asked.settings
         toolsets: Any = [ExternalToolset(asked.tools)] if asked.tools else None
         run = library.agent.run_stream_events(
@@ -178,8 +188,11 @@ class PydanticAIProvider(AIProvider):
                     result = event.result
                     continue
                 for item in answer.feed(event):
-                    yield item
+                    if not (asked.shape and isinstance(item, StreamTextDelta)):  # its JSON comes whole
+                        yield item
         deferred = result.output.calls if isinstance(result.output, DeferredToolRequests) else []
+        if not isinstance(result.output, str | DeferredToolRequests):
+            yield StreamTextDelta(to_json(result.output).decode())
         for item in answer.end(result.response, result.usage, calls=deferred):
             yield item
 
@@ -187,9 +200,13 @@ class PydanticAIProvider(AIProvider):
         """Return what a model is asked with, besides the messages."""
         from pydantic_ai.messages import InstructionPart
         from pydantic_ai.models import ModelRequestParameters
+        from pydantic_ai.output import OutputObjectDefinition
 
         instructions = [InstructionPart(content=asked.system)] if asked.system else None
         parameters = ModelRequestParameters(function_tools=asked.tools, instruction_parts=instructions)
+        if asked.shape:
+            shape = OutputObjectDefinition(asked.shape, asked.shape_name)
+            parameters = replace(parameters, output_mode="native", output_object=shape)
         return {"model_settings": asked.settings, "model_request_parameters": parameters}
 
     def _make(self) -> _Library:
@@ -214,3 +231,12 @@ class PydanticAIProvider(AIProvider):
             # Entered and left at once: that is how Pydantic AI closes the connections that it made.
             async with library.model:
                 pass
+
+
+def _shape(asked: wire.Asked) -> object:
+    """Return the output type that asks an agent's model for an answer of this shape; None without one."""
+    if not asked.shape:
+        return None
+    from pydantic_ai import NativeOutput, StructuredDict
+
+    return NativeOutput(StructuredDict(asked.shape, asked.shape_name))

@@ -26,6 +26,7 @@ from roomkit.models.generation import AIContext
 from roomkit_plugins.pydantic_ai.config import PydanticAIConfig
 from roomkit_plugins.pydantic_ai.errors import ORIGIN
 from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
+from roomkit_plugins.wire.structured import answer_name, answer_schema
 from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ class Asked:
     names: ToolNames
     call_ids: frozenset[str]
     """The ids of tool calls the conversation has; a new call gets none of these."""
+    shape: dict[str, Any] | None = None
+    """The JSON Schema of the answer, if it has one, and its name."""
+    shape_name: str = ""
 
 
 def asked(config: PydanticAIConfig, context: AIContext) -> Asked:
@@ -65,7 +69,9 @@ def asked(config: PydanticAIConfig, context: AIContext) -> Asked:
     tools = [_tool(tool, names) for tool in context.tools]
     written = _messages(checked.messages, names)
     settings = _settings(config, context, names)
-    return Asked(checked.system, written, tools, settings, names, checked.call_ids)
+    shape = answer_schema(context, ORIGIN)
+    shape_name = answer_name(context) if shape is not None else ""
+    return Asked(checked.system, written, tools, settings, names, checked.call_ids, shape, shape_name)
 
 
 def kept(part: object) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def collect(events: Iterable[StreamEvent]) -> AIResponse:
             case StreamDone():
                 response.finish_reason = event.finish_reason
                 response.usage, response.metadata = event.usage, event.metadata
+                response.parsed = event.parsed
     if thought:
         response.thinking_parts.append(AIThinkingPart(thinking=thought))
     parts = response.thinking_parts

@@ -10,6 +10,7 @@ from roomkit_plugins.testing.contracts.ai.answers import AIAnswersContract
 from roomkit_plugins.testing.contracts.ai.asking import ask, listen, response_of
 from roomkit_plugins.testing.contracts.ai.failures import AIFailuresContract
 from roomkit_plugins.testing.contracts.ai.requests import AIRequestsContract
+from roomkit_plugins.testing.contracts.ai.structured import AIStructuredContract
 from roomkit_plugins.testing.contracts.ai.tools import AIToolsContract
 from roomkit_plugins.testing.contracts.ai.use import AIUseContract
 
@@ -17,7 +18,12 @@ __all__ = ["AIProviderContract", "ask", "listen", "response_of"]
 
 
 class AIProviderContract(
-    AIAnswersContract, AIToolsContract, AIRequestsContract, AIFailuresContract, AIUseContract
+    AIAnswersContract,
+    AIStructuredContract,
+    AIToolsContract,
+    AIRequestsContract,
+    AIFailuresContract,
+    AIUseContract,
 ):
     """What holds for every AI provider, seen from both sides of the wire.
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle
 
 from roomkit.abc.ai import AIProvider
+from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import StreamDone, StreamEvent, StreamTextDelta, StreamThinkingDelta, StreamToolCall
-from roomkit.models.generation import AIContext, AIResponse
+from roomkit.models.generation import AIContext, AIResponse, ResponseSchema
 from roomkit_plugins.testing.mocks.script import Hang
 
 __all__ = ["MockAIProvider"]
@@ -16,6 +19,11 @@ __all__ = ["MockAIProvider"]
 type Answer = str | AIResponse | Exception | Hang | Callable[[AIContext], str | AIResponse]
 
 _USAGE = {"input_tokens": 10, "output_tokens": 5}
+_STOPPED = {
+    "refusal": ErrorCode.REFUSAL,
+    "content_filter": ErrorCode.CONTENT_FILTER,
+    "length": ErrorCode.BAD_RESPONSE,
+}
 
 
 class MockAIProvider(AIProvider):
@@ -24,6 +32,7 @@ class MockAIProvider(AIProvider):
     A response is the text of the answer; or an exception to raise (a `ProviderError`, as a rule), a
     `Hang` to wait for before an ordinary answer, or a function from the context to an answer.
     `ai_responses` takes the place of `responses` with whole answers: thinking, tool calls, usage.
+    With a `response_schema` the text is JSON that fits it, or the call fails as a vendor's does.
 
     With `streaming` both streams are offered; text comes in pieces of `chunk_size` characters, or
     all at once. `delay` seconds of the loop's clock pass before the first piece, `chunk_delay`
@@ -78,6 +87,11 @@ class MockAIProvider(AIProvider):
         """Whether it streams."""
         return self._streaming
 
+    @property
+    def supports_response_schema(self) -> bool:
+        """Whether a context's `response_schema` is honoured."""
+        return True
+
     async def generate(self, context: AIContext) -> AIResponse:
         """Return the next answer."""
         self.calls.append(context)
@@ -91,9 +105,11 @@ class MockAIProvider(AIProvider):
             answer = answer(context)
         if isinstance(answer, Exception):
             raise answer
-        if isinstance(answer, AIResponse):
-            return answer
-        return AIResponse(content=answer, finish_reason="stop", usage=dict(_USAGE))
+        if not isinstance(answer, AIResponse):
+            answer = AIResponse(content=answer, finish_reason="stop", usage=dict(_USAGE))
+        if context.response_schema and not answer.tool_calls:
+            return replace(answer, parsed=_parsed(context.response_schema, answer))
+        return answer
 
     async def generate_structured_stream(self, context: AIContext) -> AsyncIterator[StreamEvent]:
         """Yield the next answer: thinking, text in pieces, tool calls, the end."""
@@ -110,7 +126,7 @@ class MockAIProvider(AIProvider):
             yield StreamTextDelta(text)
         for call in response.tool_calls:
             yield StreamToolCall(call.id, call.name, dict(call.arguments), dict(call.metadata), call.invalid)
-        yield StreamDone(response.finish_reason, response.usage, response.metadata)
+        yield StreamDone(response.finish_reason, response.usage, response.metadata, response.parsed)
 
     async def close(self) -> None:
         """Note that it was closed."""
@@ -121,3 +137,24 @@ def _pieces(text: str, size: int | None) -> list[str]:
     if size is None:
         return [text] if text else []
     return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+def _parsed(schema: ResponseSchema, answer: AIResponse) -> object:
+    """Return what an answer says. Raises ProviderError for one that does not fit the schema."""
+    if answer.finish_reason in _STOPPED:
+        code = _STOPPED[answer.finish_reason]
+        raise ProviderError(f"the mock stopped: {answer.finish_reason}", error_code=code, provider="mock")
+    try:
+        if isinstance(schema, type):
+            return schema.model_validate_json(answer.content)
+        value = json.loads(answer.content)
+        import jsonschema_rs
+
+        jsonschema_rs.validator_for(dict(schema)).validate(value)
+    except ValueError as error:
+        raise ProviderError(
+            f"the mock's answer does not fit response_schema ({type(error).__name__}); script one that does",
+            error_code=ErrorCode.BAD_RESPONSE,
+            provider="mock",
+        ) from None
+    return value

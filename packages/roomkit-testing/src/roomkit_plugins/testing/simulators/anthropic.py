@@ -27,6 +27,7 @@ from roomkit_plugins.testing.simulators.anthropic_requests import (
     ThinkingBlock,
     ToolUseBlock,
     anthropic_failure,
+    check_format,
     check_thinking,
     check_tools,
     check_turns,
@@ -219,6 +220,7 @@ class AnthropicSimulator(AISimulator):
             raise AnthropicRefusedError(anthropic_failure(404, "not_found_error", f"model: {body.model}"))
         check_thinking(body)
         check_tools(body)
+        check_format(body)
         turns = turns_of(body.messages)
         check_turns(turns)
         self._check_thoughts(body, turns)

@@ -190,9 +190,14 @@ class _ThinkingConfig(_Strict):
     display: Literal["summarized", "omitted"] | None = None
 
 
+class _JSONFormat(_Strict):
+    type: Literal["json_schema"]
+    schema_: Annotated[dict[str, JsonValue], Field(alias="schema")]
+
+
 class _OutputConfig(_Strict):
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
-    format: JsonValue = None
+    format: _JSONFormat | None = None
 
 
 class _Metadata(_Strict):
@@ -256,6 +261,51 @@ def check_tools(body: MessagesBody) -> None:
         raise refused("tool_choice may only be specified while providing tools")
     if choice.type == "tool" and choice.name not in names:
         raise refused(f"Tool '{choice.name}' not found in provided tools")
+
+
+_SCHEMA_KEYWORDS = frozenset(
+    {
+        "$ref", "$defs", "type", "enum", "const", "anyOf", "allOf", "title", "description", "properties",
+        "required", "additionalProperties", "items", "format", "minItems", "default", "pattern",
+    }
+)  # fmt: skip
+
+
+def check_format(body: MessagesBody) -> None:
+    """Check that the shape of the answer stays in the vendor's subset. Raises AnthropicRefusedError."""
+    if body.output_config is None or body.output_config.format is None:
+        return
+    schema = body.output_config.format.schema_
+    if schema.get("type") != "object":
+        raise refused("output_config.format.schema: the root must be of type 'object'")
+    _check_schema(schema, "schema", schema.get("$defs"))
+
+
+def _check_schema(schema: Any, where: str, definitions: Any, within: Sequence[str] = ()) -> None:
+    if not isinstance(schema, dict):
+        raise refused(f"output_config.format.{where}: not a schema")
+    if unknown := set(schema) - _SCHEMA_KEYWORDS:
+        raise refused(
+            f"output_config.format.{where}: For this type, property {min(unknown)!r} is not supported"
+        )
+    if "$ref" in schema:
+        name = str(schema["$ref"]).removeprefix("#/$defs/")
+        if name in within:
+            raise refused(f"output_config.format.{where}: Recursive schemas are not supported")
+        if not isinstance(definitions, dict) or name not in definitions:
+            raise refused(f"output_config.format.{where}: {schema['$ref']} is not defined")
+        _check_schema(definitions[name], name, definitions, (*within, name))
+    if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
+        raise refused(
+            f"output_config.format.{where}: For 'object' type, 'additionalProperties' must be explicitly "
+            "set to false"
+        )
+    if schema.get("minItems", 0) not in (0, 1):
+        raise refused(f"output_config.format.{where}: For 'array' type, 'minItems' must be 0 or 1")
+    inner = [*schema.get("properties", {}).items(), *(("anyOf", each) for each in schema.get("anyOf", ()))]
+    inner += [("items", schema["items"])] if "items" in schema else []
+    for name, each in inner:
+        _check_schema(each, f"{where}.{name}", definitions, within)
 
 
 class MessagesTurn:

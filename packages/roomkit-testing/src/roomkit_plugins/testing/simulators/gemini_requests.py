@@ -225,6 +225,8 @@ def check_generation(body: ContentBody, model: str) -> None:
         if generation.response_mime_type != "application/json":
             raise refused("response_json_schema requires response_mime_type 'application/json'.")
         check_schema(generation.response_json_schema, "response_json_schema")
+        if body.tools and model.startswith("gemini-2"):
+            raise refused("Function calling with a response mime type: 'application/json' is unsupported")
     if thinking is None:
         return
     if thinking.thinking_level is not None and thinking.thinking_budget is not None:

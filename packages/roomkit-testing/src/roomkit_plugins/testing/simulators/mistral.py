@@ -24,6 +24,7 @@ from roomkit_plugins.testing.simulators.http import Exchange, ReceivedRequest
 from roomkit_plugins.testing.simulators.mistral_requests import (
     MistralBody,
     MistralRefusedError,
+    check_format,
     check_order,
     check_tools,
     invalid_request,
@@ -92,6 +93,7 @@ class MistralSimulator(AISimulator):
             if body.model not in self.models:
                 return _invalid_model(body.model)
             check_tools(body)
+            check_format(body)
             check_order(body.messages)
             self._check_thoughts(body)
         except ValidationError as error:

@@ -155,6 +155,18 @@ class _Choice(_Strict):
     function: _ChosenFunction
 
 
+class _Shape(_Strict):
+    name: _Name
+    schema_: Annotated[dict[str, JsonValue], Field(alias="schema")]
+    description: str | None = None
+    strict: bool = False
+
+
+class _Format(_Strict):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: _Shape | None = None
+
+
 class MistralBody(_Strict):
     """A request of the chat API."""
 
@@ -166,7 +178,7 @@ class MistralBody(_Strict):
     stream: bool = False
     stop: str | list[str] | None = None
     random_seed: int | None = None
-    response_format: dict[str, JsonValue] | None = None
+    response_format: _Format | None = None
     tools: list[_Offer] = Field(default_factory=list)
     tool_choice: Literal["auto", "none", "any", "required"] | _Choice | None = None
     parallel_tool_calls: bool = True
@@ -188,6 +200,28 @@ def check_tools(body: MistralBody) -> None:
         raise refused("Tool choice is set, but no tools were provided.")
     if isinstance(body.tool_choice, _Choice) and body.tool_choice.function.name not in names:
         raise refused(f"Function {body.tool_choice.function.name} of tool_choice is not among the tools.")
+
+
+def check_format(body: MistralBody) -> None:
+    """Check the shape of the answer that is asked for. Raises MistralRefusedError."""
+    asked = body.response_format
+    if asked is None or asked.type != "json_schema":
+        return
+    if asked.json_schema is None:
+        raise refused("response_format of type json_schema needs a json_schema.")
+    if asked.json_schema.strict:
+        _check_closed(asked.json_schema.schema_)
+
+
+def _check_closed(schema: JsonValue) -> None:
+    if isinstance(schema, dict):
+        if schema.get("type") == "object" and "additionalProperties" not in schema:
+            raise refused("Invalid schema: with strict, every object says additionalProperties.")
+        for each in schema.values():
+            _check_closed(each)
+    elif isinstance(schema, list):
+        for each in schema:
+            _check_closed(each)
 
 
 _FOLLOWS = {

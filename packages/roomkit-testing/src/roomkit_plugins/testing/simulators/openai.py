@@ -39,6 +39,7 @@ from roomkit_plugins.testing.simulators.openai_requests import (
     VLLMBody,
     check_chat_order,
     check_choice,
+    check_format,
     first_problem,
     openai_failure,
     refused,
@@ -180,6 +181,7 @@ class OpenAISimulator(AISimulator):
                 "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
                 "stream_options",
             )
+        check_format(body)
         check_choice([tool.function.name for tool in body.tools], body.tool_choice)
         check_chat_order(body.messages)
 
@@ -256,6 +258,7 @@ class OpenAISimulator(AISimulator):
                 raise unsupported("temperature", "")
         elif body.reasoning is not None:
             raise unsupported("reasoning.effort", "")
+        check_format(body)
         check_choice([tool.name for tool in body.tools], body.tool_choice)
         if not isinstance(body.input, str):
             self._check_items(body)

@@ -162,6 +162,22 @@ class _ChatTool(_Strict):
     function: _ChatFunction
 
 
+class _JSONSchemaFormat(_Strict):
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    schema_: Annotated[dict[str, JsonValue], Field(alias="schema")]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class _ChatFormat(_Strict):
+    type: Literal["json_schema"]
+    json_schema: _JSONSchemaFormat
+
+
+class _ResponsesFormat(_JSONSchemaFormat):
+    type: Literal["json_schema"]
+
+
 class _StreamOptions(_Strict):
     include_usage: bool = False
     include_obfuscation: bool | None = None
@@ -186,7 +202,7 @@ class ChatBody(_Strict):
     service_tier: _Tier | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    response_format: JsonValue = None
+    response_format: _ChatFormat | None = None
     seed: int | None = None
     top_p: float | None = None
     store: bool | None = None
@@ -207,6 +223,7 @@ class VLLMBody(BaseModel):
     temperature: Annotated[float, Field(ge=0)] | None = None
     stream: bool = False
     stream_options: _StreamOptions | None = None
+    response_format: _ChatFormat | None = None
 
 
 class _InputText(_Strict):
@@ -292,7 +309,7 @@ class _Reasoning(_Strict):
 
 class _TextConfig(_Strict):
     verbosity: Literal["low", "medium", "high"] | None = None
-    format: JsonValue = None
+    format: _ResponsesFormat | None = None
 
 
 class ResponsesBody(_Strict):
@@ -318,6 +335,54 @@ class ResponsesBody(_Strict):
     truncation: Literal["auto", "disabled"] | None = None
     top_p: float | None = None
     user: str | None = None
+
+
+_STRICT_KEYWORDS = frozenset(
+    {
+        "$ref", "$defs", "type", "enum", "const", "anyOf", "title", "description", "properties", "required",
+        "additionalProperties", "items", "pattern", "format", "multipleOf", "minimum", "maximum",
+        "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems",
+    }
+)  # fmt: skip
+
+
+def check_format(shape: ChatBody | ResponsesBody) -> None:
+    """Check the shape of the answer that is asked for. Raises OpenAIRefusedError."""
+    if isinstance(shape, ChatBody):
+        asked = shape.response_format and shape.response_format.json_schema
+        param = "response_format"
+    else:
+        asked, param = shape.text and shape.text.format, "text.format.schema"
+    if not asked:
+        return
+    if asked.schema_.get("type") != "object":
+        raise refused(f"Invalid schema for response_format '{asked.name}': not of type 'object'.", param)
+    if asked.strict:
+        _check_strict(asked.schema_, asked.name, param)
+
+
+def _check_strict(schema: Any, name: str, param: str) -> None:
+    where = f"Invalid schema for response_format '{name}'"
+    if not isinstance(schema, dict):
+        raise refused(f"{where}: not a schema.", param)
+    if unknown := set(schema) - _STRICT_KEYWORDS:
+        raise refused(f"{where}: '{min(unknown)}' is not permitted.", param, code="invalid_json_schema")
+    if "$ref" in schema and set(schema) - {"$ref", "$defs"}:
+        raise refused(f"{where}: $ref cannot have keywords beside it.", param, code="invalid_json_schema")
+    fields = schema.get("properties", {})
+    if schema.get("type") == "object" and (
+        schema.get("additionalProperties") is not False
+        or sorted(schema.get("required", ())) != sorted(fields)
+    ):
+        raise refused(
+            f"{where}: 'additionalProperties' is required to be supplied and to be false, and 'required' "
+            "to be an array including every key in properties.",
+            param,
+            code="invalid_json_schema",
+        )
+    inner = [*fields.values(), *schema.get("$defs", {}).values(), *schema.get("anyOf", ())]
+    for each in [*inner, *([schema["items"]] if "items" in schema else [])]:
+        _check_strict(each, name, param)
 
 
 def check_choice(names: Sequence[str], choice: JsonValue) -> None:

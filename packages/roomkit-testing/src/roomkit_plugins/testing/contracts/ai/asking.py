@@ -76,6 +76,7 @@ def response_of(events: Sequence[StreamEvent]) -> AIResponse:
             case StreamDone():
                 response.finish_reason = event.finish_reason
                 response.usage, response.metadata = event.usage, event.metadata
+                response.parsed = event.parsed
     if thought:
         response.thinking_parts.append(AIThinkingPart(thinking=thought))
     thinking = [part.thinking for part in response.thinking_parts if part.thinking]
