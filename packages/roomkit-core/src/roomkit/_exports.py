@@ -428,6 +428,7 @@ if TYPE_CHECKING:
     from roomkit.models.framework_event import FrameworkEvent as FrameworkEvent
     from roomkit.models.generation import AIContext as AIContext
     from roomkit.models.generation import AIResponse as AIResponse
+    from roomkit.models.generation import ResponseSchema as ResponseSchema
     from roomkit.models.hints import EmailHints as EmailHints
     from roomkit.models.hints import Hints as Hints
     from roomkit.models.hints import HTTPHints as HTTPHints
@@ -582,6 +583,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.media import PinnedFetch as PinnedFetch
     from roomkit_plugins.mistral import MistralAIProvider as MistralAIProvider
     from roomkit_plugins.mistral import MistralConfig as MistralConfig
+    from roomkit_plugins.openai import AzureAIConfig as AzureAIConfig
+    from roomkit_plugins.openai import AzureAIProvider as AzureAIProvider
     from roomkit_plugins.openai import OpenAIAIProvider as OpenAIAIProvider
     from roomkit_plugins.openai import OpenAIConfig as OpenAIConfig
     from roomkit_plugins.openai import VLLMConfig as VLLMConfig
@@ -1112,6 +1115,7 @@ HOMES = {
     "RedisLockManager": "roomkit_plugins.redis",
     "RedisRealtime": "roomkit_plugins.redis",
     "ResamplerProvider": "roomkit.abc.voice.stages",
+    "ResponseSchema": "roomkit.models.generation",
     "ResultStream": "roomkit.abc.voice.streams",
     "Retained": "roomkit.models.rights",
     "RetryPolicy": "roomkit.models.channel",
@@ -1464,6 +1468,7 @@ COMPONENTS = {
     "aec:speex": "roomkit-speex",
     "agc:simple": "roomkit-agc",
     "ai:anthropic": "roomkit-anthropic",
+    "ai:azure": "roomkit-openai",
     "ai:gemini": "roomkit-gemini",
     "ai:mistral": "roomkit-mistral",
     "ai:openai": "roomkit-openai",

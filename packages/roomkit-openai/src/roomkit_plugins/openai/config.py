@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from roomkit_plugins.openai.models import is_official, is_reasoning_model
 from roomkit_plugins.wire.connection import check_base_url, check_headers, check_key
 
-__all__ = ["OpenAIConfig", "VLLMConfig"]
+__all__ = ["AzureAIConfig", "OpenAIConfig", "VLLMConfig"]
 
 type Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
@@ -163,4 +163,76 @@ class VLLMConfig(BaseModel):
             reasoning_model=False,
             max_tokens_field="max_tokens",
             extra_body=body,
+        )
+
+
+class AzureAIConfig(BaseModel):
+    """The settings of a model that Azure serves (Azure OpenAI, Microsoft Foundry)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    model: str = Field(min_length=1)
+    """The name of the deployment, which you chose in the portal."""
+    azure_endpoint: str | None = Field(
+        default_factory=lambda: os.environ.get("AZURE_OPENAI_ENDPOINT"), validate_default=True
+    )
+    """The resource, such as `https://acme.openai.azure.com`; `AZURE_OPENAI_ENDPOINT` without it."""
+    api_key: SecretStr | None = None
+    """One of the resource's keys; `AZURE_OPENAI_API_KEY` without it, unless the provider gets tokens."""
+    api_version: str | None = Field(default=None, pattern=r"^\d{4}-\d{2}-\d{2}(-preview)?$")
+    """A dated version of the API, such as `2024-10-21`; None for the v1 API, which needs none."""
+    api: Literal["chat", "responses"] = "chat"
+    """Which API is spoken. Every deployed model knows the first."""
+    timeout: float = Field(default=120.0, gt=0)
+    """Seconds without a byte from the server before a call fails as `timeout`."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """The longest answer in tokens, reasoning included; None leaves it to the model."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """Randomness of the answer. Reasoning models take none."""
+    reasoning_model: bool | None = None
+    """Whether the deployed model is one of the reasoning models; None goes by the deployment's name."""
+    reasoning_effort: Effort | None = None
+    """How long the model reasons; each model knows some of these."""
+    verbosity: Literal["low", "medium", "high"] | None = None
+    """How wordy answers are."""
+    parallel_tool_calls: bool | None = None
+    """False allows one tool call per answer; it applies to requests that offer tools."""
+    prompt_cache_key: str | None = None
+    """Routes requests with the same beginning to the same cache."""
+    include_usage: bool = True
+    """Ask a chat stream to count its tokens."""
+    vision: bool = True
+    """Whether images are sent. False for a model that takes none."""
+    extra_headers: dict[str, str | SecretStr] = Field(default_factory=dict)
+    """HTTP headers for every request. Secret ones are given as `SecretStr`."""
+    extra_body: dict[str, object] = Field(default_factory=dict)
+    """Fields of the request body that have no setting here. They go before everything else."""
+
+    _check_headers = field_validator("extra_headers")(check_headers)
+    _check_key = field_validator("api_key")(check_key)
+
+    @field_validator("azure_endpoint")
+    @classmethod
+    def _check_endpoint(cls, endpoint: str | None) -> str:
+        if not endpoint:
+            raise ValueError("there is no resource to ask: set azure_endpoint, or AZURE_OPENAI_ENDPOINT")
+        return (check_base_url(endpoint) or "").rstrip("/")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.to_openai()
+        return self
+
+    def to_openai(self) -> OpenAIConfig:
+        """Return the same settings as those of a server that speaks OpenAI's API."""
+        shared = self.model_dump(exclude={"azure_endpoint", "api_version", "extra_headers", "include_usage"})
+        of_chat: dict[str, Any] = {
+            "include_usage": self.include_usage,
+            "max_tokens_field": "max_completion_tokens",
+        }
+        return OpenAIConfig(
+            **shared,
+            **(of_chat if self.api == "chat" else {}),
+            base_url=f"{self.azure_endpoint}/openai/v1",
+            extra_headers=self.extra_headers,
         )

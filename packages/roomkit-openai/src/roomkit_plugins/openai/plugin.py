@@ -22,6 +22,13 @@ def roomkit_register(registry: Registry) -> None:
     )
     registry.add(
         "ai",
+        "azure",
+        "roomkit_plugins.openai:AzureAIProvider",
+        config="roomkit_plugins.openai:AzureAIConfig",
+        summary="OpenAI's models, and others, deployed on Azure.",
+    )
+    registry.add(
+        "ai",
         "vllm",
         "roomkit_plugins.openai:create_vllm_provider",
         config="roomkit_plugins.openai:VLLMConfig",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.ai import UnusedRepliesError as UnusedRepliesError
     from roomkit_plugins.testing.simulators.ai import WrongShape as WrongShape
     from roomkit_plugins.testing.simulators.anthropic import AnthropicSimulator as AnthropicSimulator
+    from roomkit_plugins.testing.simulators.azure import AzureSimulator as AzureSimulator
     from roomkit_plugins.testing.simulators.deviations import Deviation as Deviation
     from roomkit_plugins.testing.simulators.gemini import GeminiSimulator as GeminiSimulator
     from roomkit_plugins.testing.simulators.http import Exchange as Exchange
@@ -43,6 +44,7 @@ else:
         {
             "AISimulator": "ai",
             "AnthropicSimulator": "anthropic",
+            "AzureSimulator": "azure",
             "Deviate": "ai",
             "Deviation": "deviations",
             "Drop": "ai",
