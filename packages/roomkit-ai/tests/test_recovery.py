@@ -95,7 +95,7 @@ async def test_when_the_fallback_fails_too_the_first_failure_is_raised(stage):
     heard = await stage.ask(agent, "Hi", catch=True)
     assert heard.error is first
     assert first.__cause__ is second
-    assert first.__notes__ == ["the fallback provider failed too: server"]
+    assert first.__notes__ == ["the fallback CheckedProvider failed too: server"]
     assert len(agent.fallback_provider.calls) == 1
 
 
@@ -228,14 +228,86 @@ async def test_a_picture_to_be_answered_goes_to_a_fallback_that_sees(stage, pick
 
 
 async def test_what_was_said_is_never_said_again(new_stage):
+    """A stream that broke is not begun again; without a fallback the words that were seen stay alone."""
     stage = new_stage(streaming=True)
     provider = stage.provider("Hello.", chunk_size=3, fail_after_chunks=1, stream_error=failing())
-    fallback = stage.provider("Hello.")
-    agent = stage.agent(provider, retry_policy=RETRY, fallback_provider=fallback)
-    heard = await stage.ask(agent, "Hi", catch=True)
+    heard = await stage.ask(stage.agent(provider, retry_policy=RETRY), "Hi", catch=True)
     assert heard.text == "Hel"
     assert isinstance(heard.error, ProviderError)
-    assert (len(provider.calls), fallback.calls) == (1, [])
+    assert len(provider.calls) == 1
+
+
+STORY = "It was a dark and stormy night; the rain fell in torrents."
+BEGUN = STORY[:25]
+CONTINUATIONS = {
+    "exactly there": STORY[25:],
+    "with its last words": STORY[9:],
+    "from the start": STORY,
+    "elsewhere": " day, after all.",
+    "word by word": "night night.",
+}
+
+
+@pytest.mark.parametrize("how", list(CONTINUATIONS))
+@pytest.mark.parametrize("size", [1, 7, None])
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_fallback_goes_on_where_a_stream_broke(new_stage, how, size, streams):
+    """After the words that were seen, repeating none of them, however it begins."""
+    stage = new_stage(streaming=True)
+    provider = stage.provider(STORY, chunk_size=5, fail_after_chunks=5, stream_error=failing())
+    stage.streaming = streams
+    fallback = stage.provider(CONTINUATIONS[how], chunk_size=size)
+    heard = await stage.ask(stage.agent(provider, fallback_provider=fallback), "Tell me a story.")
+    ends = {"elsewhere": f"{BEGUN} day, after all.", "word by word": f"{BEGUN}night night."}
+    assert heard.text == ends.get(how, STORY)
+    assert heard.finish_reason == "stop"
+    question, begun, request = fallback.calls[0].messages
+    assert (question.content, begun.content) == ("Tell me a story.", BEGUN)
+    assert "broke off" in request.content
+
+
+async def test_a_stream_that_broke_before_a_word_is_asked_elsewhere_as_it_was(new_stage, script):
+    """Reasoning that was begun is another vendor's, and no part of the answer."""
+    stage = new_stage(streaming=True)
+    provider = stage.provider(
+        script.says("Hello.", thinking="Hm."), fail_after_chunks=0, stream_error=failing()
+    )
+    fallback = stage.provider("Hello.")
+    heard = await stage.ask(stage.agent(provider, fallback_provider=fallback), "Hi")
+    assert heard.text == "Hello."
+    assert [message.content for message in fallback.calls[0].messages] == ["Hi"]
+
+
+async def test_a_filter_that_stops_a_stream_is_not_got_around(new_stage):
+    stage = new_stage(streaming=True)
+    error = failing(ErrorCode.CONTENT_FILTER)
+    provider = stage.provider("Hello.", chunk_size=3, fail_after_chunks=1, stream_error=error)
+    fallback = stage.provider("lo.")
+    heard = await stage.ask(stage.agent(provider, fallback_provider=fallback), "Hi", catch=True)
+    assert (heard.text, heard.error, fallback.calls) == ("Hel", error, [])
+
+
+async def test_fallbacks_are_asked_in_their_order(stage):
+    """Each once; what all of them failed with is in the notes of the first error."""
+    providers = [stage.provider(failing(code)) for code in (ErrorCode.OVERLOADED, ErrorCode.AUTH)]
+    last = stage.provider("Hello.", failing(ErrorCode.SERVER))
+    agent = stage.agent(providers[0], fallback_provider=providers[1], fallback_providers=[last])
+    assert (await stage.ask(agent, "Hi")).text == "Hello."
+    heard = await stage.ask(agent, "And now?", catch=True)
+    assert heard.error.error_code is ErrorCode.OVERLOADED
+    notes = [f"the fallback CheckedProvider failed too: {code}" for code in ("auth", "server")]
+    assert heard.error.__notes__[-2:] == notes  # the mock raises one object in both turns
+    assert [len(provider.calls) for provider in (*providers, last)] == [2, 2, 2]
+
+
+async def test_a_fallback_that_breaks_hands_on(new_stage):
+    """Two streams break in one answer, and the third goes on after the words of both."""
+    stage = new_stage(streaming=True)
+    first = stage.provider(STORY, chunk_size=5, fail_after_chunks=2, stream_error=failing())
+    second = stage.provider(STORY[10:], chunk_size=5, fail_after_chunks=3, stream_error=failing())
+    third = stage.provider(STORY[20:])
+    agent = stage.agent(first, fallback_provider=second, fallback_providers=[third])
+    assert (await stage.ask(agent, "Tell me a story.")).text == STORY
 
 
 async def test_a_stream_that_has_yielded_is_never_reentered(new_stage, script):

@@ -57,6 +57,7 @@ class AgentOptions(TypedDict, total=False):
     tool_loop_warn_after: int
     retry_policy: RetryPolicy | None
     fallback_provider: AIProvider | None
+    fallback_providers: Iterable[AIProvider]
     memory: MemoryProvider | None
     tool_policy: ToolPolicy | None
     thinking_budget: int | None

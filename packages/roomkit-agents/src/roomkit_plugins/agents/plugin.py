@@ -25,6 +25,7 @@ def roomkit_register(registry: Registry) -> None:
         parts={
             "provider": "ai",
             "fallback_provider": "ai",
+            "fallback_providers": ["ai"],
             "memory": "memory",
             "tool_providers": ["tools"],
         },

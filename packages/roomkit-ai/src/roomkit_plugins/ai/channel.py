@@ -95,8 +95,9 @@ class AIChannel(Channel):
     Only offered tools run, with arguments that fit their schema, if `tool_policy` permits them to
     the sender's role and every BEFORE_TOOL_USE gate lets them pass.
 
-    `retry_policy` covers retryable failures of the provider, `fallback_provider` is asked once
-    after it; neither is used once anything of an answer was seen. Failures are raised. With
+    `retry_policy` covers retryable failures of the provider; after it `fallback_provider`, then each of
+    `fallback_providers`, is asked once. A stream that breaks is never begun again: a fallback goes on after
+    the words that were seen, and what it repeats of them is left out. Failures are raised. With
     `error_reply` that text is said as well, since no error text is ever shown in a room.
 
     With a `response_schema`, a pydantic model or a JSON Schema, each answer is JSON that fits it: the text of
@@ -142,15 +143,17 @@ class AIChannel(Channel):
         max_answer_chars: int = _DEFAULTS.max_answer_chars,
         answer_idle_seconds: float | None = _DEFAULTS.answer_idle_seconds,
         error_reply: str | None = _DEFAULTS.error_reply,
+        fallback_providers: Iterable[AIProvider] = (),
     ) -> None:
         given = locals()
         super().__init__(channel_id)
         self._options = checked_options(AIChannelConfig, {name: given[name] for name in _OPTIONS})
         self._defaults = checked_options(AIConfig, {name: given[name] for name in _SETTINGS})
-        check_providers(channel_id, provider, fallback_provider)
-        self.response_schema = checked_schema(channel_id, response_schema, provider)
         self.provider = provider
         self.fallback_provider = fallback_provider
+        self.fallback_providers = tuple(fallback_providers)
+        check_providers(channel_id, provider, *self._fallbacks)
+        self.response_schema = checked_schema(channel_id, response_schema, provider)
         self.memory = memory or SlidingWindowMemory(max_context_events)
         self.tool_handler = tool_handler
         self.tool_policy = tool_policy
@@ -182,8 +185,12 @@ class AIChannel(Channel):
             await provider.start()
 
     def _parts(self) -> Iterable[Provider]:
-        fallback = () if self.fallback_provider is None else (self.fallback_provider,)
-        return (self.provider, *fallback, *self.tool_providers)
+        return (self.provider, *self._fallbacks, *self.tool_providers)
+
+    @property
+    def _fallbacks(self) -> tuple[AIProvider, ...]:
+        first = () if self.fallback_provider is None else (self.fallback_provider,)
+        return (*first, *self.fallback_providers)
 
     @property
     def system_prompt(self) -> str | None:
@@ -423,7 +430,7 @@ class AIChannel(Channel):
             own=messages[-1:],
             abandoned=self._abandoned,
             provider=self.provider,
-            fallback=self.fallback_provider,
+            fallbacks=self._fallbacks,
             retry=self.retry_policy,
             toolbox=toolbox,
             options=self._options,
@@ -487,7 +494,7 @@ class AIChannel(Channel):
             await pieces.aclose()
 
     def _diagnosed(self, error: Exception) -> Exception:
-        return diagnosed(error, self.channel_id, self.provider, self.fallback_provider)
+        return diagnosed(error, self.channel_id, self.provider, *self._fallbacks)
 
     async def _collect(self, turn: Turn, binding: ChannelBinding) -> ChannelOutput:
         """Run the turn to its end and make one event of it."""

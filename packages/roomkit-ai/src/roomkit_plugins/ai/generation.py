@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.recovery import Recovery
     from roomkit_plugins.ai.turn import Turn
 
-__all__ = ["Echo", "Round", "generate", "streams", "whole"]
+__all__ = ["Echo", "Round", "Seam", "generate", "streams", "whole"]
 
 SHORTEST_ECHO = 16
+SHORTEST_OVERLAP = 8
 
 
 @dataclass(slots=True)
@@ -87,6 +88,11 @@ class Round:
         self.parts.append(call.part)
         self.calls.append(call)
 
+    def restart(self) -> None:
+        """Forget what was collected: another model goes on."""
+        self.parts, self.calls, self._text = [], [], []
+        self.done, self.started, self._thinking = None, False, None
+
     def close(self) -> None:
         """End the round; its last words become a part of it when they are asked for."""
         if self.calls:
@@ -128,7 +134,35 @@ class Echo:
         return held
 
 
-async def whole(turn: Turn, answer: Round, echo: Echo, recovery: Recovery) -> str | None:
+class Seam:
+    """Holds back the start of a continuation while it repeats words of the text `said` before it.
+
+    A model that is to go on where another one broke off begins with its last words, or from the start.
+    """
+
+    __slots__ = ("_held", "_said")
+
+    def __init__(self, said: str) -> None:
+        self._said = said
+        self._held = ""
+
+    def release(self, piece: str) -> str:
+        """Return what of the text so far is new and may be shown."""
+        if not self._said:
+            return piece
+        self._held += piece
+        return "" if self._held in self._said else self.rest()
+
+    def rest(self) -> str:
+        """Return the text still held back, without what it repeats."""
+        said, held = self._said, self._held
+        self._said = self._held = ""
+        longest = min(len(said), len(held))
+        repeated = next((size for size in range(longest, 0, -1) if said.endswith(held[:size])), 0)
+        return held[repeated:] if repeated >= SHORTEST_OVERLAP or repeated == len(said) else held
+
+
+async def whole(turn: Turn, answer: Round, echo: Echo | Seam, recovery: Recovery) -> str | None:
     """Ask a model that does not stream; return what of its text is new, all of it collected in `answer`.
 
     None when the turn's provider streams, from the start or as the fallback: `generate` asks that.
@@ -148,18 +182,27 @@ async def generate(turn: Turn, answer: Round, echo: Echo, recovery: Recovery) ->
     """Ask the model, and yield the text of its answer as it comes, all of it collected in `answer`.
 
     Raises ProviderError when it fails for good, and `Stopped` when the turn is to end. Once the
-    provider has yielded anything, a failure is final: nothing is said twice.
+    provider has yielded anything, it is not asked again: a fallback goes on after the text that was seen,
+    and `answer` collects what that one says.
     """
-    while (text := await whole(turn, answer, echo, recovery)) is None:
+    seam: Echo | Seam = echo
+    shown: list[str] = []  # bound: one answer
+    while (text := await whole(turn, answer, seam, recovery)) is None:
         try:
-            async with aclosing(_ask(turn, answer, echo)) as pieces:
+            async with aclosing(_ask(turn, answer, seam)) as pieces:
                 async for piece in pieces:
+                    shown.append(piece)
                     yield piece
             return
         except ProviderError as error:
-            if answer.started:
+            if not answer.started:
+                await recovery.recover(error)
+                continue
+            if not recovery.take_over(error, "".join(shown)):
                 raise
-            await recovery.recover(error)
+            await _end_thinking(turn, answer)
+            answer.restart()
+            seam = Seam("".join(shown))
     if text:
         yield text
 
@@ -211,7 +254,7 @@ class _Request:
         self._turn.signals.generation_ended(self._span, {} if done is None else done.usage, failed)
 
 
-async def _ask_whole(turn: Turn, answer: Round, echo: Echo) -> str:
+async def _ask_whole(turn: Turn, answer: Round, echo: Echo | Seam) -> str:
     """Make one request to a provider that does not stream; return what of its text is new."""
     with _Request(turn, answer, live=False) as request:
         with turn.stop:
@@ -220,7 +263,7 @@ async def _ask_whole(turn: Turn, answer: Round, echo: Echo) -> str:
         return await _take_whole(turn, answer, response, echo)
 
 
-async def _take_whole(turn: Turn, answer: Round, response: AIResponse, echo: Echo) -> str:
+async def _take_whole(turn: Turn, answer: Round, response: AIResponse, echo: Echo | Seam) -> str:
     if type(response) is not AIResponse or (*map(type, fields_of(response)),) not in KNOWN_RESPONSES:
         check_response(response, turn.provider, turn.channel_id)
     turn.tasks += response.tasks
@@ -256,7 +299,7 @@ async def _think_whole(turn: Turn, answer: Round, response: AIResponse) -> None:
     await _end_thinking(turn, answer)
 
 
-async def _ask(turn: Turn, answer: Round, echo: Echo) -> AsyncGenerator[str]:
+async def _ask(turn: Turn, answer: Round, echo: Echo | Seam) -> AsyncGenerator[str]:
     """Make one request to a provider that streams; yield what of its text is new."""
     loop = asyncio.get_running_loop()
     idle = turn.options.answer_idle_seconds

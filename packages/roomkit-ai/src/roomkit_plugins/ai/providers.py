@@ -54,13 +54,12 @@ KNOWN_RESPONSES: set[tuple[type, ...]] = set()  # bound: the types that `_RESPON
 """The types of responses' fields that were found to be right."""
 
 
-def check_providers(channel_id: str, *providers: AIProvider | None) -> None:
+def check_providers(channel_id: str, *providers: AIProvider) -> None:
     """Check the names and flags of a channel's providers. Raises ForeignCodeError that names the provider."""
     for provider in providers:
-        if provider is not None:
-            owner = f"provider {type(provider).__name__} of AI channel {channel_id!r}"
-            for name, kind in _ATTRIBUTES:
-                read_attribute(owner, provider, name, kind)
+        owner = f"provider {type(provider).__name__} of AI channel {channel_id!r}"
+        for name, kind in _ATTRIBUTES:
+            read_attribute(owner, provider, name, kind)
 
 
 def checked_schema(
@@ -82,7 +81,7 @@ def checked_schema(
     return schema
 
 
-def diagnosed(error: Exception, channel_id: str, *providers: AIProvider | None) -> Exception:
+def diagnosed(error: Exception, channel_id: str, *providers: AIProvider) -> Exception:
     """Return the error of a failed turn: of a provider's broken attribute, if it has one, else itself.
 
     Attributes are not checked in turns that go well, where it would cost as much as the turn itself.

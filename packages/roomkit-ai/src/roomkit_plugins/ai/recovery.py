@@ -23,15 +23,18 @@ __all__ = ["Recovery"]
 
 logger = get_logger("roomkit.ai")
 
+BROKEN_OFF = "[Your answer broke off here. Go on from exactly this place, and repeat nothing of it.]"
+"""Asks a model to go on with an answer that another one began."""
+
 
 class Recovery:
     """The second chances of one round.
 
     In this order: a request too long for the model is shortened, once a turn; one that may have been
     refused for a picture is asked again without those of older messages; a retryable failure is
-    tried again as the retry policy says; what another provider may do better goes to the fallback
+    tried again as the retry policy says; what another provider may do better goes to the next fallback
     provider, once, and the turn stays there. Everything else is raised, and so is the first error
-    when the fallback fails too.
+    when the fallbacks fail too.
     """
 
     __slots__ = ("_first", "_retries", "_turn")
@@ -52,8 +55,18 @@ class Recovery:
             return
         if self._first is None:
             raise error
-        self._first.add_note(f"the fallback provider failed too: {error.error_code}")
+        self._note(error)
         raise self._first from error
+
+    def take_over(self, error: ProviderError, said: str) -> bool:
+        """Have a fallback go on after the text `said`, where a stream broke off; False without one."""
+        if not self._fall_back(error):
+            return False
+        if said.strip():
+            self._turn.add(
+                AIMessage(role="assistant", content=said), AIMessage(role="user", content=BROKEN_OFF)
+            )
+        return True
 
     def _shorten(self, error: ProviderError) -> bool:
         turn = self._turn
@@ -91,17 +104,29 @@ class Recovery:
         return True
 
     def _fall_back(self, error: ProviderError) -> bool:
-        turn, fallback = self._turn, self._turn.fallback
-        if fallback is None or not _worth_another_provider(error, fallback):
-            return False
-        if turn.request.response_schema and not fallback.supports_response_schema:
+        turn = self._turn
+        fallback = next((one for one in turn.fallbacks if self._may_help(error, one)), None)
+        if fallback is None:
             return False
         logger.warning("%s failed (%s): %s goes on", turn.provider.name, error.error_code, fallback.name)
-        self._first = error
-        turn.provider, turn.fallback = fallback, None
+        if self._first is None:
+            self._first = error
+        else:
+            self._note(error)
+        turn.provider = fallback
+        turn.fallbacks = [one for one in turn.fallbacks if one is not fallback]
         vision = fallback.supports_vision
         turn.retell(_portable(turn.earlier, vision=vision), _portable(turn.own, vision=vision))
         return True
+
+    def _may_help(self, error: ProviderError, fallback: AIProvider) -> bool:
+        if self._turn.request.response_schema and not fallback.supports_response_schema:
+            return False
+        return _worth_another_provider(error, fallback)
+
+    def _note(self, error: ProviderError) -> None:
+        assert self._first is not None
+        self._first.add_note(f"the fallback {self._turn.provider.name} failed too: {error.error_code}")
 
 
 def _worth_another_provider(error: ProviderError, other: AIProvider) -> bool:

@@ -65,7 +65,8 @@ class Turn:
     role: ParticipantRole | None
     request: AIContext
     provider: AIProvider
-    fallback: AIProvider | None
+    fallbacks: Sequence[AIProvider]
+    """The providers to go on to, in this order."""
     retry: RetryPolicy | None
     toolbox: Toolbox
     options: AIChannelConfig
