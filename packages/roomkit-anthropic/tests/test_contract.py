@@ -15,6 +15,7 @@ from roomkit_plugins.testing.simulators import AnthropicSimulator, ScriptedThink
 class TestAnthropicAIProvider(AIProviderContract):
     model = "claude-sonnet-5-5"
     sdk = "anthropic"
+    counts_tokens = True
 
     @pytest.fixture
     async def simulator(self) -> AsyncIterator[AnthropicSimulator]:

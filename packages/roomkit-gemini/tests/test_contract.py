@@ -14,6 +14,7 @@ from roomkit_plugins.testing.simulators import GeminiSimulator
 class TestGeminiAIProvider(AIProviderContract):
     model = "gemini-3.8-flash"
     sdk = "google.genai"
+    counts_tokens = True
     finishes = ("stop", "length", "content_filter")
     counts_cache_writes = False
 

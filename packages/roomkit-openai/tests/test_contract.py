@@ -45,6 +45,7 @@ class OpenAIContract(AIProviderContract):
 
 
 class TestOpenAIResponses(OpenAIContract):
+    counts_tokens = True
     api = "responses"
     model = "gpt-5.5"
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.memory import MemoryProvider, MemoryResult
+from roomkit_plugins.ai.counting import TokenCounter
 from roomkit_plugins.ai.history import history_of, window_of
 from roomkit_plugins.ai.tokens import of_event, of_messages
 
 if TYPE_CHECKING:
+    from roomkit.abc.ai import AIProvider
     from roomkit.abc.services import Services
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
@@ -49,7 +51,9 @@ class BudgetAwareMemory(MemoryProvider):
 
     The budget is `max_context_tokens` less `reserve_tokens` (for the prompt, the tools and the
     answer) and a share of `safety_margin_ratio`; messages and the current event count against it.
-    The newest `min_events` are kept whatever they cost.
+    The newest `min_events` are kept whatever they cost. `counter`, the agent's own provider, counts events
+    as its vendor does, with at most one request a turn, none before the budget is half full; without it, or
+    when it fails (`counter_failures`), they are estimated. It is not closed here.
     """
 
     def __init__(
@@ -60,9 +64,11 @@ class BudgetAwareMemory(MemoryProvider):
         min_events: int = 3,
         *,
         reserve_tokens: int = 0,
+        counter: AIProvider | None = None,
     ) -> None:
         self.inner = inner
         self.min_events = min_events
+        self._counter = TokenCounter(counter)
         self.budget = usable_budget(max_context_tokens, safety_margin_ratio) - reserve_tokens
 
     async def retrieve(
@@ -77,7 +83,14 @@ class BudgetAwareMemory(MemoryProvider):
         found = await self.inner.retrieve(room_id, current_event, context, channel_id=channel_id)
         history = history_of(found.events, current_event, context.reader)
         left = self.budget - of_messages(found.messages) - of_event(current_event)
-        return MemoryResult(found.messages, newest_that_fit(history, left, at_least=self.min_events))
+        costs = await self._counter.costs(history, left)
+        kept = newest_that_fit(history, left, at_least=self.min_events, costs=costs)
+        return MemoryResult(found.messages, kept)
+
+    @property
+    def counter_failures(self) -> int:
+        """How often the counter failed, and the tokens were estimated."""
+        return self._counter.failures
 
     def bind(self, services: Services) -> None:
         """Pass them on."""
@@ -106,11 +119,13 @@ def usable_budget(max_context_tokens: int, safety_margin_ratio: float) -> int:
     return int(max_context_tokens * (1 - safety_margin_ratio))
 
 
-def newest_that_fit(events: Sequence[RoomEvent], budget: int, *, at_least: int) -> Sequence[RoomEvent]:
+def newest_that_fit(
+    events: Sequence[RoomEvent], budget: int, *, at_least: int, costs: Sequence[int]
+) -> Sequence[RoomEvent]:
     """Return the longest tail of `events` within `budget` tokens, and no shorter than `at_least`."""
     kept = 0
-    for event in reversed(events):
-        budget -= of_event(event)
+    for cost in reversed(costs):
+        budget -= cost
         if budget < 0 and kept >= at_least:
             break
         kept += 1

@@ -40,7 +40,7 @@ def roomkit_register(registry: Registry) -> None:
         "roomkit_plugins.ai:BudgetAwareMemory",
         config="roomkit_plugins.ai.config:BudgetAwareMemoryConfig",
         summary="The newest events that fit a number of tokens.",
-        parts={"inner": "memory"},
+        parts={"inner": "memory", "counter": "ai"},
     )
     registry.add(
         "memory",
@@ -48,5 +48,5 @@ def roomkit_register(registry: Registry) -> None:
         "roomkit_plugins.ai:CompactingMemory",
         config="roomkit_plugins.ai.config:CompactingMemoryConfig",
         summary="A model's summary of what no longer fits, and the newest events.",
-        parts={"inner": "memory", "provider": "ai"},
+        parts={"inner": "memory", "provider": "ai", "counter": "ai"},
     )

@@ -16,6 +16,7 @@ from roomkit.models.ai import AIMessage
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.enums import ChannelCategory, ChannelType
 from roomkit.models.generation import AIContext
+from roomkit_plugins.ai.counting import TokenCounter
 from roomkit_plugins.ai.history import history_of
 from roomkit_plugins.ai.memory import newest_that_fit, usable_budget
 from roomkit_plugins.ai.shape import attributed
@@ -60,7 +61,8 @@ class CompactingMemory(MemoryProvider):
     The summary is made by `provider` in at most `summary_ratio` of `max_context_tokens`, extended
     when more events leave the window, made afresh when an event it covers is seen to have changed,
     and in any case `summary_cache_ttl_seconds` after it was begun. When the provider fails, a note says that
-    messages are missing. The newest `min_events` are always shown. `provider` is not closed here.
+    messages are missing. The newest `min_events` are always shown. `counter` is as in `BudgetAwareMemory`.
+    `provider` and `counter` are not closed here.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class CompactingMemory(MemoryProvider):
         summary_cache_ttl_seconds: float = 300,
         *,
         reserve_tokens: int = 0,
+        counter: AIProvider | None = None,
     ) -> None:
         self.inner = inner
+        self._counter = TokenCounter(counter)
         self.provider = provider
         self.min_events = min_events
         self.summary_tokens = max(1, int(max_context_tokens * summary_ratio))
@@ -99,9 +103,10 @@ class CompactingMemory(MemoryProvider):
         key = (room_id, channel_id)
         summary = self._valid(key, events)
         start = _overlap(summary, events) if summary else 0
-        cost = sum(map(of_event, events[start:])) + (self.summary_tokens if summary else 0)
+        costs = await self._counter.costs(events, budget)
+        cost = sum(costs[start:]) + (self.summary_tokens if summary else 0)
         if cost > budget:
-            cut = self._cut(events, start, budget)
+            cut = self._cut(events, costs, start, budget)
             if cut > start:
                 lines = _lines(events[start:cut], context, reader)
                 summary = await self._summarise(summary, lines, events[:cut])
@@ -109,6 +114,11 @@ class CompactingMemory(MemoryProvider):
             start = cut
         said = [AIMessage(role="user", content=summary.text)] if summary else []
         return MemoryResult([*found.messages, *said], events[start:])
+
+    @property
+    def counter_failures(self) -> int:
+        """How often the counter failed, and the tokens were estimated."""
+        return self._counter.failures
 
     def bind(self, services: Services) -> None:
         """Pass them on."""
@@ -145,10 +155,11 @@ class CompactingMemory(MemoryProvider):
         while len(self._summaries) > MAX_ROOMS:
             self._summaries.popitem(last=False)
 
-    def _cut(self, events: Sequence[RoomEvent], start: int, budget: int) -> int:
+    def _cut(self, events: Sequence[RoomEvent], costs: Sequence[int], start: int, budget: int) -> int:
         """Return where the events that are shown begin, with room for some more."""
         left = int((budget - self.summary_tokens) * REFILL)
-        return len(events) - len(newest_that_fit(events[start:], left, at_least=self.min_events))
+        tail, costs = events[start:], costs[start:]
+        return len(events) - len(newest_that_fit(tail, left, at_least=self.min_events, costs=costs))
 
     async def _summarise(
         self, before: Summary | None, lines: Sequence[str], covered: Sequence[RoomEvent]

@@ -18,6 +18,7 @@ from roomkit_plugins.wire.connection import check_base_url, plain_headers
 from roomkit_plugins.wire.halves import Halves
 from roomkit_plugins.wire.left_out import LeftOut
 from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.reading import counted
 from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, connections_of, errors_of, needed
 from roomkit_plugins.wire.sse import SSEDecoder
 from roomkit_plugins.wire.structured import Structured
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["AnthropicAIProvider"]
 
 _log = get_logger("roomkit.anthropic")
+_COUNTED = frozenset(
+    {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"}
+)
+"""The fields of a request that the counter takes."""
 
 
 class AnthropicAIProvider(AIProvider):
@@ -111,6 +116,15 @@ class AnthropicAIProvider(AIProvider):
         for event in rest:
             yield event
 
+    async def count_tokens(self, context: AIContext) -> int | None:
+        """Return how many input tokens a request has, as Anthropic counts them. Raises ProviderError."""
+        request = self._request(context)
+        fields = {name: value for name, value in request.body.items() if name in _COUNTED}
+        sdk = await self._client.get()
+        opened = sdk.messages.with_streaming_response.count_tokens(**fields)
+        async with self._opened(opened) as response:
+            return counted(await response.read(), "input_tokens", _origin(response))
+
     async def close(self) -> None:
         """Close the connections; requests under way fail. Idempotent."""
         await self._client.close()
@@ -126,12 +140,19 @@ class AnthropicAIProvider(AIProvider):
     ) -> AsyncIterator[anthropic.AsyncAPIResponse[Any]]:
         """Send the request, and hold the answer open; failures until it is closed raise ProviderError."""
         sdk = await self._client.get()
-        errors = _client_errors()
         arguments = {**request.body, "stream": stream}
         untyped = {name: arguments.pop(name) for name in ("temperature",) if name in arguments}
         opened = sdk.messages.with_streaming_response.create(
             **arguments, extra_body={**untyped, **self._config.extra_body} or None
         )
+        async with self._opened(opened) as response:
+            yield response
+
+    @contextlib.asynccontextmanager
+    async def _opened(
+        self, opened: contextlib.AbstractAsyncContextManager[anthropic.AsyncAPIResponse[Any]]
+    ) -> AsyncIterator[anthropic.AsyncAPIResponse[Any]]:
+        errors = _client_errors()
         try:
             async with opened as response:
                 yield response

@@ -19,6 +19,7 @@ from roomkit_plugins.wire.capture import Sender, capturing_client, written
 from roomkit_plugins.wire.connection import check_base_url, plain_headers
 from roomkit_plugins.wire.halves import Halves
 from roomkit_plugins.wire.left_out import LeftOut
+from roomkit_plugins.wire.reading import counted
 from roomkit_plugins.wire.sdk import LazyClient, Mask, needed
 from roomkit_plugins.wire.sse import SSEDecoder
 from roomkit_plugins.wire.structured import Structured
@@ -121,6 +122,19 @@ class GeminiAIProvider(AIProvider):
             rest = [structured.seen(event) for event in halves.feed(answer.end())]
         for event in rest:
             yield event
+
+    async def count_tokens(self, context: AIContext) -> int | None:
+        """Return how many input tokens a request has, as Gemini counts them. Raises ProviderError."""
+        client = await self._client.get()
+        ready = await self._written(client, wire.request(self._config, context))
+        asked = client.library.Request(
+            "POST",
+            str(ready.url).partition(":streamGenerateContent")[0] + ":countTokens",
+            headers=[pair for pair in ready.headers.items() if pair[0].lower() != "content-length"],
+            content=wire.counting(self._config.model, ready.content),
+        )
+        async with self._sender.answer(client.http, client.library, asked) as response:
+            return counted(await response.aread(), "totalTokens", ORIGIN)
 
     async def close(self) -> None:
         """Close the connections; requests under way fail. Idempotent."""

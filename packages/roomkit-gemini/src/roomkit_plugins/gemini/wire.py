@@ -32,7 +32,7 @@ from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
 from roomkit_plugins.wire.structured import answer_schema
 from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
-__all__ = ["GeminiRequest", "request", "signature", "signature_of_text"]
+__all__ = ["GeminiRequest", "counting", "request", "signature", "signature_of_text"]
 
 type Part = dict[str, Any]
 
@@ -84,6 +84,12 @@ def request(config: GeminiConfig, context: AIContext) -> GeminiRequest:
     }
     written = {name: value for name, value in optional.items() if value not in (None, "", [], {})}
     return GeminiRequest(_contents(checked.messages, names), written, names, checked.call_ids, left_out)
+
+
+def counting(model: str, body: bytes) -> bytes:
+    """Write the question how many tokens the request with this body has, which the SDK cannot ask in full."""
+    asked = {"model": f"models/{model.removeprefix('models/')}", **json.loads(body)}
+    return json.dumps({"generateContentRequest": asked}).encode()
 
 
 def signature(token: str) -> str:

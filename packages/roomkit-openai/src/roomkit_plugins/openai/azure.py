@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import httpx2
 
     import openai
+    from roomkit.models.generation import AIContext
     from roomkit_plugins.openai.config import AzureAIConfig
 
 __all__ = ["AzureAIProvider"]
@@ -50,6 +51,11 @@ class AzureAIProvider(OpenAIAIProvider):
         self._token_provider = token_provider
         self._secret: str | None = None
         """The key, or the token of the last request."""
+
+    @override
+    async def count_tokens(self, context: AIContext) -> int | None:
+        """Return None: Azure has no counter."""
+        return None
 
     @override
     def _key(self) -> str | None:

@@ -17,6 +17,7 @@ from roomkit_plugins.wire.connection import plain_headers
 from roomkit_plugins.wire.halves import Halves
 from roomkit_plugins.wire.left_out import LeftOut
 from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.reading import counted
 from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, connections_of, errors_of, needed
 from roomkit_plugins.wire.sse import SSEDecoder
 from roomkit_plugins.wire.structured import Structured
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["OpenAIAIProvider", "create_vllm_provider"]
 
 _log = get_logger("roomkit.openai")
+_COUNTED = frozenset(
+    {"model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text"}
+)
+"""The fields of a request that the counter of the Responses API takes."""
 
 
 class _API(Protocol):
@@ -130,6 +135,23 @@ class OpenAIAIProvider(AIProvider):
         for event in rest:
             yield event
 
+    async def count_tokens(self, context: AIContext) -> int | None:
+        """Return how many input tokens a request has, as OpenAI counts them; None over the chat API.
+
+        Raises ProviderError.
+        """
+        if self._config.spoken_api == "chat":
+            return None
+        request = self._request(context)
+        fields = {name: value for name, value in request.body.items() if name in _COUNTED}
+        sdk = await self._client.get()
+        await self._sign(sdk)
+        opened = sdk.responses.input_tokens.with_streaming_response.count(
+            **fields, extra_headers=self._request_headers()
+        )
+        async with self._opened(opened) as response:
+            return counted(await response.read(), "input_tokens", self._origin(response))
+
     async def close(self) -> None:
         """Close the connections; requests under way fail. Idempotent."""
         await self._client.close()
@@ -153,11 +175,18 @@ class OpenAIAIProvider(AIProvider):
         """Send the request, and hold the answer open; failures until it is closed raise ProviderError."""
         sdk = await self._client.get()
         await self._sign(sdk)
-        errors = _client_errors()
         asked: Any = sdk.responses if self._config.spoken_api == "responses" else sdk.chat.completions
         opened = asked.with_streaming_response.create(
             **body, extra_body=self._config.extra_body or None, extra_headers=self._request_headers()
         )
+        async with self._opened(opened) as response:
+            yield response
+
+    @contextlib.asynccontextmanager
+    async def _opened(
+        self, opened: contextlib.AbstractAsyncContextManager[openai.AsyncAPIResponse[Any]]
+    ) -> AsyncIterator[openai.AsyncAPIResponse[Any]]:
+        errors = _client_errors()
         try:
             async with opened as response:
                 yield response

@@ -134,6 +134,29 @@ class PydanticAIProvider(AIProvider):
                 for event in halves.feed(item):
                     yield structured.seen(event)
 
+    async def count_tokens(self, context: AIContext) -> int | None:
+        """Return how many input tokens a request has; None for an agent, and a model without a counter.
+
+        Raises ProviderError.
+        """
+        asked = wire.asked(self._config, context)
+        library = await self._library.get()
+        if library.model is None:
+            return None
+        how = self._how(asked)
+        failed: ProviderError | None = None
+        try:
+            usage = await library.model.count_tokens(
+                asked.messages, how["model_settings"], how["model_request_parameters"]
+            )
+        except NotImplementedError:
+            return None
+        except Exception as error:  # noqa: BLE001 - as in generate
+            failed = failure(error)
+        if failed is not None:  # outside of the handler: the error and its frames may hold a key
+            raise failed
+        return usage.input_tokens
+
     async def close(self) -> None:
         """Close the connections of a model that the configuration names. Idempotent."""
         await self._library.close()

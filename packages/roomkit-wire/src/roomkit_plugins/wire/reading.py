@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from roomkit.models.values import repaired
 from roomkit_plugins.wire.origin import Origin
 
-__all__ = ["JSONReader", "count", "json_value"]
+__all__ = ["JSONReader", "count", "counted", "json_value"]
 
 
 class JSONReader:
@@ -88,6 +88,15 @@ def json_value(data: str | bytes, *, strict: bool = False) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def counted(body: bytes, name: str, origin: Origin) -> int:
+    """Return the number of tokens in a vendor's answer to that question. Raises ProviderError without one."""
+    reader = JSONReader(origin)
+    tokens = count(reader.parse(body), name)
+    if tokens is None:
+        raise origin.bad_response(f"{name!r} is no number of tokens")
+    return tokens
 
 
 def count(holder: object, name: str) -> int | None:

@@ -198,6 +198,8 @@ class AISimulator(HTTPSimulator):
         self._script: deque[Script] = deque()  # bound: one test
         self._default: Callable[[ReceivedRequest], Reply] | None = None
         self._issued = 0
+        self.counter: Failure | None = None
+        """How the counter of tokens fails; by default it counts four bytes of a request as one."""
 
     @property
     @abstractmethod
@@ -284,6 +286,16 @@ class AISimulator(HTTPSimulator):
     async def handle_other(self, request: ReceivedRequest, exchange: Exchange) -> bool:
         """Answer requests other than generations, such as the list of models; return whether it was one."""
         return False
+
+    async def send_count(
+        self, request: ReceivedRequest, exchange: Exchange, name: str, **fields: object
+    ) -> None:
+        """Answer how many tokens a request has, in the field `name`."""
+        if self.counter is not None:
+            await exchange.send_json(self.counter.status, self.counter.body, self.counter.headers)
+        else:
+            counted = {name: len(request.body) // 4, **fields}
+            await exchange.send_json(200, counted, self.headers())
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._script and not self._allow_unused:

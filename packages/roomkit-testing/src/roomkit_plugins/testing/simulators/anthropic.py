@@ -31,6 +31,7 @@ from roomkit_plugins.testing.simulators.anthropic_requests import (
     check_thinking,
     check_tools,
     check_turns,
+    counted_body,
     error_body,
     first_invalid,
     invalid_request,
@@ -53,6 +54,7 @@ VERSIONS = ("2023-06-01", "2026-10-21")
 DEFAULT_MODELS = ("claude-sonnet-5-5", "claude-haiku-4-5")
 """A current model and an older one, which knows no adaptive thinking."""
 
+_COUNT = "/v1/messages/count_tokens"
 _STOP_REASONS: Mapping[Finish, str] = {
     "stop": "end_turn",
     "length": "max_tokens",
@@ -121,12 +123,14 @@ class AnthropicSimulator(AISimulator):
             return invalid_request(f"anthropic-version: {version!r} is not a valid version")
         if request.path.startswith("/v1/models"):
             return None
-        if (request.method, request.path) != ("POST", "/v1/messages"):
+        counts = request.path == _COUNT
+        if request.method != "POST" or (request.path != "/v1/messages" and not counts):
             return anthropic_failure(404, "not_found_error", "Not Found")
         if not request.headers.get("content-type", "").startswith("application/json"):
             return invalid_request("content-type: Must be application/json")
         try:
-            body = MessagesBody.model_validate_json(request.body, context={"version": version})
+            read = counted_body if counts else MessagesBody.model_validate_json
+            body = read(request.body, context={"version": version})
             self._check(body, version)
         except ValidationError as error:
             return invalid_request(first_invalid(error))
@@ -136,6 +140,9 @@ class AnthropicSimulator(AISimulator):
 
     async def handle_other(self, request: ReceivedRequest, exchange: Exchange) -> bool:
         """Answer `/v1/models` and `/v1/models/{id}`."""
+        if request.path == _COUNT:
+            await self.send_count(request, exchange, "input_tokens")
+            return True
         if not request.path.startswith("/v1/models"):
             return False
         name = request.path.removeprefix("/v1/models").strip("/")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -225,6 +226,19 @@ class MessagesBody(_Strict):
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
+
+
+_COUNTED = frozenset(
+    {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"}
+)
+
+
+def counted_body(body: bytes, *, context: dict[str, Any]) -> MessagesBody:
+    """Read a request to count tokens. Raises ValidationError, or AnthropicRefusedError."""
+    given = json.loads(body)
+    if further := set(given) - _COUNTED:
+        raise refused(f"{min(further)}: Extra inputs are not permitted")
+    return MessagesBody.model_validate_json(json.dumps({**given, "max_tokens": 1_000_000}), context=context)
 
 
 def check_thinking(body: MessagesBody) -> None:

@@ -33,6 +33,7 @@ from roomkit_plugins.testing.simulators.gemini_requests import (
     check_contents,
     check_generation,
     check_tools,
+    counted_body,
     first_unknown,
     gemini_failure,
     invalid_argument,
@@ -116,7 +117,8 @@ class GeminiSimulator(AISimulator):
         if found[1] not in self.models:
             return _not_found(found[1])
         try:
-            body = ContentBody.model_validate_json(request.body)
+            counts = found[2] == "countTokens"
+            body = counted_body(request.body) if counts else ContentBody.model_validate_json(request.body)
             check_generation(body, found[1])
             check_tools(body)
             check_contents(body.contents, self._signatures)
@@ -128,6 +130,9 @@ class GeminiSimulator(AISimulator):
 
     async def handle_other(self, request: ReceivedRequest, exchange: Exchange) -> bool:
         """Answer the list of models and each of its entries."""
+        if request.path.endswith(":countTokens"):
+            await self.send_count(request, exchange, "totalTokens")
+            return True
         found = _LIST.fullmatch(request.path)
         if found is None:
             return False

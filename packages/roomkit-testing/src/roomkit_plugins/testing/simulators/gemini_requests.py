@@ -217,6 +217,19 @@ class ContentBody(_Strict):
     labels: dict[str, str] = Field(default_factory=dict)
 
 
+class _Counted(ContentBody):
+    model: Annotated[str, Field(pattern=r"^models/.+")]
+
+
+class _Count(_Strict):
+    generate_content_request: _Counted
+
+
+def counted_body(body: bytes) -> ContentBody:
+    """Read a request to count tokens. Raises ValidationError."""
+    return _Count.model_validate_json(body).generate_content_request
+
+
 def check_generation(body: ContentBody, model: str) -> None:
     """Check that the model thinks in the way that is asked for. Raises GeminiRefusedError."""
     generation = body.generation_config

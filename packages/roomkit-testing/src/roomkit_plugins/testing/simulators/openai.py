@@ -39,6 +39,7 @@ from roomkit_plugins.testing.simulators.openai_requests import (
     VLLMBody,
     check_chat_order,
     check_choice,
+    check_counted,
     check_format,
     first_problem,
     openai_failure,
@@ -112,6 +113,9 @@ class OpenAISimulator(AISimulator):
                     self.check_chat(request)
                 case "POST", "/v1/responses":
                     self.check_responses(request)
+                case "POST", "/v1/responses/input_tokens":
+                    self.check_responses(request)
+                    check_counted(request.json())
                 case _:
                     return openai_failure(404, "Invalid URL", code="unknown_url")
         except ValidationError as error:
@@ -122,6 +126,9 @@ class OpenAISimulator(AISimulator):
 
     async def handle_other(self, request: ReceivedRequest, exchange: Exchange) -> bool:
         """Answer `/v1/models` and `/v1/models/{id}`."""
+        if request.path == "/v1/responses/input_tokens":
+            await self.send_count(request, exchange, "input_tokens", object="response.input_tokens")
+            return True
         if not request.path.startswith("/v1/models"):
             return False
         name = request.path.removeprefix("/v1/models").strip("/")

@@ -385,6 +385,17 @@ def _check_strict(schema: Any, name: str, param: str) -> None:
         _check_strict(each, name, param)
 
 
+_COUNTED = frozenset(
+    {"model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text"}
+)
+
+
+def check_counted(body: dict[str, Any]) -> None:
+    """Check that a request to count tokens has no field too many. Raises OpenAIRefusedError."""
+    if further := set(body) - _COUNTED:
+        raise refused(f"Unknown parameter: '{min(further)}'.", min(further), code="unknown_parameter")
+
+
 def check_choice(names: Sequence[str], choice: JsonValue) -> None:
     """Check that a choice of tools names one that is offered. Raises OpenAIRefusedError."""
     if choice is None:

@@ -19,6 +19,7 @@ from roomkit.models.ai import (
 from roomkit.models.generation import AIContext, AIResponse
 from roomkit_plugins.testing.contracts.ai.asking import (
     PIXEL,
+    WEATHER,
     ask,
     ask_streamed,
     ask_whole,
@@ -84,6 +85,23 @@ class AIRequestsContract(AISuite):
         context.max_tokens = 4321
         await provider.generate(context)
         assert b"4321" in simulator.requests[0].body
+
+    async def test_a_request_is_counted(self, provider: AIProvider, simulator: AISimulator) -> None:
+        """By the vendor, with all that belongs to it; a provider without a counter says None, unasked."""
+        short, long = ask("Hello"), ask("Hello" * 200, tools=[WEATHER])
+        long.system_prompt, long.max_tokens = "Be short.", 100
+        counted = [await provider.count_tokens(context) for context in (short, long)]
+        if not self.counts_tokens:
+            assert (counted, simulator.requests) == ([None, None], [])
+            return
+        few, many = counted
+        assert few
+        assert many
+        assert many > few + 200
+        assert b"Be short." in simulator.requests[1].body
+        simulator.counter = simulator.failure(ErrorCode.OVERLOADED)
+        assert (await failure_of(provider.count_tokens(short))).error_code is ErrorCode.OVERLOADED
+        assert len(simulator.requests) == 3
 
     async def test_images_are_sent_or_refused(self, provider: AIProvider, simulator: AISimulator) -> None:
         """A provider that claims vision sends the image; another refuses it, and neither drops it."""

@@ -43,6 +43,11 @@ class AISuite(ProviderLifeContract):
         return True
 
     @property
+    def counts_tokens(self) -> bool:
+        """Whether this API says how many tokens a request has."""
+        return False
+
+    @property
     def sdk(self) -> str | None:
         """The module of the vendor's SDK, imported at the first call; None without one."""
         return None
