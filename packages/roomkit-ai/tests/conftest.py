@@ -162,6 +162,7 @@ class Heard:
     finish_reason: str | None = None
     usage: dict[str, int] = field(default_factory=dict)
     tool_rounds: int = 0
+    cost: float | None = None
     output: ChannelOutput = field(default_factory=ChannelOutput)
     error: Exception | None = None
 
@@ -268,7 +269,7 @@ class Stage:
             if isinstance(item, StreamDone):
                 ended = True
                 heard.finish_reason, heard.usage = item.finish_reason, item.usage
-                heard.tool_rounds = item.metadata["tool_rounds"]
+                heard.tool_rounds, heard.cost = item.metadata["tool_rounds"], item.metadata["cost"]
             else:
                 heard.pieces.append(item)
 

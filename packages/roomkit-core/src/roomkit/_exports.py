@@ -554,9 +554,11 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai import AnswerTooLongError as AnswerTooLongError
     from roomkit_plugins.ai import BudgetAwareMemory as BudgetAwareMemory
     from roomkit_plugins.ai import BudgetAwareMemoryConfig as BudgetAwareMemoryConfig
+    from roomkit_plugins.ai import BudgetError as BudgetError
     from roomkit_plugins.ai import CompactingMemory as CompactingMemory
     from roomkit_plugins.ai import CompactingMemoryConfig as CompactingMemoryConfig
     from roomkit_plugins.ai import EndTurn as EndTurn
+    from roomkit_plugins.ai import ModelPrice as ModelPrice
     from roomkit_plugins.ai import RoleOverride as RoleOverride
     from roomkit_plugins.ai import RunnableTool as RunnableTool
     from roomkit_plugins.ai import SlidingWindowMemory as SlidingWindowMemory
@@ -566,6 +568,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai import ToolPolicy as ToolPolicy
     from roomkit_plugins.ai import TurnTimeoutError as TurnTimeoutError
     from roomkit_plugins.ai import compose_tool_handlers as compose_tool_handlers
+    from roomkit_plugins.ai import cost_of_room as cost_of_room
     from roomkit_plugins.ai import current_tool_call as current_tool_call
     from roomkit_plugins.ai import estimate_context_tokens as estimate_context_tokens
     from roomkit_plugins.ai import estimate_tokens as estimate_tokens
@@ -753,6 +756,7 @@ HOMES = {
     "BridgeFrameProcessor": "roomkit_plugins.voice",
     "BudgetAwareMemory": "roomkit_plugins.ai",
     "BudgetAwareMemoryConfig": "roomkit_plugins.ai",
+    "BudgetError": "roomkit_plugins.ai",
     "CallDecision": "roomkit.abc.voice.backend",
     "CallExpiredError": "roomkit.abc.errors",
     "CallGate": "roomkit.abc.voice.backend",
@@ -1008,6 +1012,7 @@ HOMES = {
     "MockVoiceBackend": "roomkit_plugins.testing",
     "MockWhatsAppProvider": "roomkit_plugins.testing",
     "ModelDecides": "roomkit_plugins.agents",
+    "ModelPrice": "roomkit_plugins.ai",
     "Move": "roomkit.abc.store.records",
     "MoveStore": "roomkit.abc.store.moves",
     "Mover": "roomkit.memory.moving",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, override
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.agents.speaking import SpeakPolicy
     from roomkit_plugins.agents.state import ConversationState
     from roomkit_plugins.ai.policy import ToolPolicy
+    from roomkit_plugins.ai.spending import ModelPrice
     from roomkit_plugins.ai.tools import ToolLike
 
 __all__ = ["Agent", "AgentOptions"]
@@ -70,6 +71,9 @@ class AgentOptions(TypedDict, total=False):
     max_answer_chars: int
     answer_idle_seconds: float | None
     error_reply: str | None
+    prices: Mapping[str, ModelPrice]
+    max_turn_cost: float | None
+    max_room_cost: float | None
 
 
 class Agent(AIChannel):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.config import CompactingMemoryConfig as CompactingMemoryConfig
     from roomkit_plugins.ai.config import SlidingWindowMemoryConfig as SlidingWindowMemoryConfig
     from roomkit_plugins.ai.errors import AnswerTooLongError as AnswerTooLongError
+    from roomkit_plugins.ai.errors import BudgetError as BudgetError
     from roomkit_plugins.ai.errors import StalledAnswerError as StalledAnswerError
     from roomkit_plugins.ai.errors import ToolLoopError as ToolLoopError
     from roomkit_plugins.ai.errors import TurnTimeoutError as TurnTimeoutError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.memory import SlidingWindowMemory as SlidingWindowMemory
     from roomkit_plugins.ai.policy import RoleOverride as RoleOverride
     from roomkit_plugins.ai.policy import ToolPolicy as ToolPolicy
+    from roomkit_plugins.ai.spending import ModelPrice as ModelPrice
+    from roomkit_plugins.ai.spending import cost_of_room as cost_of_room
     from roomkit_plugins.ai.summary import CompactingMemory as CompactingMemory
     from roomkit_plugins.ai.tokens import estimate_context_tokens as estimate_context_tokens
     from roomkit_plugins.ai.tokens import estimate_tokens as estimate_tokens
@@ -33,6 +36,9 @@ else:
             "AIChannelConfig": "config",
             "AnswerTooLongError": "errors",
             "BudgetAwareMemory": "memory",
+            "BudgetError": "errors",
+            "ModelPrice": "spending",
+            "cost_of_room": "spending",
             "BudgetAwareMemoryConfig": "config",
             "CompactingMemory": "summary",
             "CompactingMemoryConfig": "config",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, override
 
@@ -49,6 +49,7 @@ from roomkit_plugins.ai.parking import continue_from
 from roomkit_plugins.ai.providers import check_providers, checked_schema, diagnosed
 from roomkit_plugins.ai.schema import schema_problem, thawed
 from roomkit_plugins.ai.signals import Signals
+from roomkit_plugins.ai.spending import RoomCosts, Spending, check_prices
 from roomkit_plugins.ai.tools import NO_OFFER, NO_TOOLS, Toolbox, runnable, with_handlers
 from roomkit_plugins.ai.transcript import Transcript
 from roomkit_plugins.ai.turn import Turn
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from roomkit.models.parking import ParkedRound
     from roomkit.models.steering import SteeringDirective
     from roomkit_plugins.ai.policy import ToolPolicy
+    from roomkit_plugins.ai.spending import ModelPrice
     from roomkit_plugins.ai.tools import RunnableTool, ToolLike
 
 __all__ = ["AIChannel"]
@@ -103,6 +105,10 @@ class AIChannel(Channel):
     With a `response_schema`, a pydantic model or a JSON Schema, each answer is JSON that fits it: the text of
     one event, said once it is whole and checked. An answer that does not fit is a failure of the provider. A
     room's `ai_config` and a binding's metadata take a JSON Schema; an empty one asks for prose.
+
+    With `prices` by model, an answer's `generation` says what it cost. A turn that has spent
+    `max_turn_cost`, or whose room `max_room_cost`, makes no further request and fails with BudgetError; a
+    model without a price has no budget.
 
     One object serves any number of rooms at once. `close` closes the providers and the memory.
     Raises InvalidInputError for settings or tools that no turn could use, and ForeignCodeError for a
@@ -144,6 +150,9 @@ class AIChannel(Channel):
         answer_idle_seconds: float | None = _DEFAULTS.answer_idle_seconds,
         error_reply: str | None = _DEFAULTS.error_reply,
         fallback_providers: Iterable[AIProvider] = (),
+        prices: Mapping[str, ModelPrice] = _DEFAULTS.prices,
+        max_turn_cost: float | None = _DEFAULTS.max_turn_cost,
+        max_room_cost: float | None = _DEFAULTS.max_room_cost,
     ) -> None:
         given = locals()
         super().__init__(channel_id)
@@ -154,6 +163,9 @@ class AIChannel(Channel):
         self.fallback_providers = tuple(fallback_providers)
         check_providers(channel_id, provider, *self._fallbacks)
         self.response_schema = checked_schema(channel_id, response_schema, provider)
+        if max_turn_cost is not None or max_room_cost is not None:
+            check_prices(channel_id, self._options.prices, provider, *self._fallbacks)
+        self._room_costs = RoomCosts()
         self.memory = memory or SlidingWindowMemory(max_context_events)
         self.tool_handler = tool_handler
         self.tool_policy = tool_policy
@@ -177,6 +189,7 @@ class AIChannel(Channel):
         for provider in self._parts():
             provider.bind(services.for_part(provider))
         self.memory.bind(services.for_part(self.memory))
+        self._room_costs.bind(services.for_part(self._room_costs))
 
     @override
     async def start(self) -> None:
@@ -437,6 +450,17 @@ class AIChannel(Channel):
             services=services,
             signals=Signals(services, room_id=room_id, channel_id=self.channel_id, loop_id=loop_id),
             error_reply=self.error_reply,
+            spending=self._spending(room_id) if self._options.prices else None,
+        )
+
+    def _spending(self, room_id: str) -> Spending:
+        options = self._options
+        return Spending(
+            options.prices,
+            room_id=room_id,
+            max_turn=options.max_turn_cost,
+            max_room=options.max_room_cost,
+            room_costs=self._room_costs,
         )
 
     def _toolbox(
@@ -552,7 +576,9 @@ class AIChannel(Channel):
         }
         if made != self._made:
             self._made, self._generation = made, Generation(**made)
-        usage = done.usage
+        usage, cost = done.usage, done.metadata["cost"]
+        if cost is not None:
+            return self._generation.replace(usage=vendor_json(usage), cost=cost)
         return self._generation.replace(usage=vendor_json(usage)) if usage else self._generation
 
     def _new_draft(self, participant_id: str | None = None, provider: str | None = None) -> RoomEvent:

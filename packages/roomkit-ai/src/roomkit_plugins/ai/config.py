@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from roomkit.models.ai import AITool
 from roomkit.models.channel import RetryPolicy
 from roomkit_plugins.ai.policy import ToolPolicy
+from roomkit_plugins.ai.spending import ModelPrice
 
 __all__ = [
     "AIChannelConfig",
@@ -46,6 +47,11 @@ class AIChannelConfig(_Config):
     tool_loop_timeout_seconds: float | None = Field(300.0, ge=0, description="Deadline of a turn; 0: none.")
     tool_loop_warn_after: int = Field(50, ge=0, description="Log a warning at this round.")
     retry_policy: RetryPolicy | None = Field(None, description="None: a failure is not tried again.")
+    prices: dict[str, ModelPrice] = Field(
+        default_factory=dict, description="What each model costs, by its name."
+    )
+    max_turn_cost: float | None = Field(None, gt=0, description="Money after which a turn ends; None: any.")
+    max_room_cost: float | None = Field(None, gt=0, description="Money that all turns of a room may cost.")
     error_reply: str | None = Field(None, description="Text that is sent when an answer failed.")
 
 

@@ -6,6 +6,7 @@ from roomkit.abc.errors import RoomKitError
 
 __all__ = [
     "AnswerTooLongError",
+    "BudgetError",
     "StalledAnswerError",
     "ToolLoopError",
     "TurnTimeoutError",
@@ -28,6 +29,12 @@ class AnswerTooLongError(RoomKitError):
     """A model's answer, its reasoning included, went on beyond `max_answer_chars`."""
 
     code = "answer_too_long"
+
+
+class BudgetError(RoomKitError):
+    """A turn, or its room, has spent `max_turn_cost` or `max_room_cost`: no further request is made."""
+
+    code = "budget_exhausted"
 
 
 class StalledAnswerError(RoomKitError, TimeoutError):

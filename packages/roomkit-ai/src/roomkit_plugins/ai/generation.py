@@ -198,6 +198,8 @@ async def generate(turn: Turn, answer: Round, echo: Echo, recovery: Recovery) ->
             if not answer.started:
                 await recovery.recover(error)
                 continue
+            if turn.spending is not None:
+                turn.spending.broke(turn.provider, turn.request, answer.text)
             if not recovery.take_over(error, "".join(shown)):
                 raise
             await _end_thinking(turn, answer)

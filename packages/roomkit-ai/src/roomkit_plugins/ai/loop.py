@@ -41,6 +41,8 @@ async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:
         while asked:
             if turn.inbox:
                 turn.take_directions()
+            if turn.spending is not None:
+                await turn.spending.check()
             turn.signals.round = turn.rounds
             this, echo, recovery, fresh = Round(), Echo(before), Recovery(turn), True
             text = await whole(turn, this, echo, recovery)
@@ -56,6 +58,9 @@ async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:
                         fresh = False
                         yield shown
             _account(turn, this)
+            if turn.spending is not None:
+                usage = {} if this.done is None else this.done.usage
+                await turn.spending.add(turn.provider, turn.request, usage, this.text)
             asked = await _continue(turn, this)
             if asked:
                 before = "" if turn.request.response_schema else this.text
@@ -164,5 +169,6 @@ def _done(turn: Turn) -> StreamDone:
             "model": turn.provider.model_name,
             "tool_rounds": turn.rounds,
             "loop_id": turn.id,
+            "cost": None if turn.spending is None else turn.spending.cost,
         },
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from roomkit.models.task import Observation, Task
     from roomkit_plugins.ai.config import AIChannelConfig
     from roomkit_plugins.ai.signals import Signals
+    from roomkit_plugins.ai.spending import Spending
     from roomkit_plugins.ai.tools import Toolbox
     from roomkit_plugins.ai.underway import StuckHandlers
 
@@ -82,6 +83,8 @@ class Turn:
     shown: tuple[AIPart, ...] = ()
     """The images that the tools of a round returned, each group with its caption."""
     error_reply: str | None = None
+    spending: Spending | None = None
+    """What the turn costs; None without prices."""
     call_ids: set[str] | None = None
     """The ids of the conversation's tool calls; None until a call needs a unique id."""
 

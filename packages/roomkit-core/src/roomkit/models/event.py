@@ -107,6 +107,8 @@ class Generation(Record):
     While an answer streams, gates see its segments, numbered from 0 in `segment`. The content of each begins
     with `preceding`: the last 200 characters, at most, that were released before. Both are None when the
     whole answer is judged and in the committed event.
+    `cost` is what the answer's requests cost, in the currency of the agent's prices; None where that is not
+    known.
     `heard` has an entry for each channel that says how far its person perceived the answer, such as a call:
     it is kept beside the text, usually after the commit, and does not change the event.
     """
@@ -120,6 +122,7 @@ class Generation(Record):
     segment: Int | None = None
     preceding: Text | None = None
     error_code: Label | None = None
+    cost: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     heard: tuple[Heard, ...] = ()
 
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["StreamedTurn", "close_stream"]
 
 _OVERLAP = 200
-_OF_DONE = ("provider", "model", "tool_rounds")
+_OF_DONE = ("provider", "model", "tool_rounds", "cost")
 _SILENT = (StreamThinkingDelta, StreamToolCall)
 """What a stream may say that no recipient reads."""
 _LOOK_EVERY = 1.0

@@ -1,0 +1,162 @@
+"""Money: what an answer cost, what is not known, and the budgets that end a loop."""
+
+from __future__ import annotations
+
+import pytest
+
+from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
+from roomkit.kernel.kit import RoomKit
+from roomkit.models.content import TextContent
+from roomkit.models.delivery import InboundMessage
+from roomkit_plugins.ai import AIChannel, BudgetError, ModelPrice, cost_of_room
+from roomkit_plugins.ai.spending import cost_of
+from roomkit_plugins.testing import MockAIProvider, RecordingChannel
+
+pytestmark = pytest.mark.virtual_time
+
+PRICE = ModelPrice(input=2.0, output=10.0)
+"""With the script's 10 and 5 tokens a request, 0.00007."""
+REQUEST = 0.00007
+PRICES = {"mock": PRICE}
+
+
+async def work(name, arguments):
+    return "more work"
+
+
+def busy(stage, script, **options):
+    """Return an agent whose model calls a tool again and again, each time differently."""
+    rounds = [script.calls(script.call("work", f"c{number}", n=number)) for number in range(50)]
+    provider = stage.provider(*rounds)
+    return provider, stage.agent(provider, tools=[(script.tool("work"), work)], prices=PRICES, **options)
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        ({"input_tokens": 1_000_000, "output_tokens": 100_000}, 3.0),
+        ({"input_tokens": 0, "output_tokens": 0}, 0.0),
+        ({"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 0}, REQUEST),
+        ({"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 1}, None),
+        ({"input_tokens": 10, "output_tokens": 5, "cache_creation_input_tokens": 1}, None),
+        ({"input_tokens": 10}, None),
+        ({}, None),
+    ],
+)
+def test_what_a_request_costs(usage, cost):
+    """Each kind of token at its price; what has none is not free, but unknown."""
+    assert cost_of(usage, PRICE) == (None if cost is None else pytest.approx(cost))
+    assert cost_of(usage, None) is None
+
+
+def test_cached_tokens_have_prices_of_their_own():
+    price = ModelPrice(input=3, output=15, cache_read=0.3, cache_write=3.75)
+    usage = {"cache_read_input_tokens": 1_000_000, "cache_creation_input_tokens": 1_000_000}
+    assert cost_of({"input_tokens": 0, "output_tokens": 0, **usage}, price) == pytest.approx(4.05)
+
+
+async def cost_in(stage, agent, text="Hi"):
+    """Return what the one answer says that it cost."""
+    heard = await stage.ask(agent, text)
+    if heard.output.response_events:
+        return heard.output.response_events[0].generation.cost
+    return heard.cost
+
+
+async def test_an_answer_says_what_it_cost(stage, script):
+    """All of its requests together."""
+    provider = stage.provider(script.calls("work"), script.says("Done."))
+    agent = stage.agent(provider, tools=[(script.tool("work"), work)], prices=PRICES)
+    assert await cost_in(stage, agent) == pytest.approx(2 * REQUEST)
+
+
+@pytest.mark.parametrize("prices", [{}, {"other": PRICE}])
+async def test_an_unknown_price_is_not_zero(stage, prices):
+    assert await cost_in(stage, stage.agent(stage.provider("Hello."), prices=prices)) is None
+
+
+async def test_an_answer_that_was_not_counted_has_no_cost(stage, script):
+    agent = stage.agent(stage.provider(script.says("Hello.", usage={})), prices=PRICES)
+    assert await cost_in(stage, agent) is None
+
+
+async def test_a_turn_ends_at_its_budget(stage, script):
+    """Before the next request; what was said stays, and the error says what to do."""
+    provider, agent = busy(stage, script, max_turn_cost=5.5 * REQUEST)
+    heard = await stage.ask(agent, "Hi", catch=True)
+    assert isinstance(heard.error, BudgetError)
+    assert "max_turn_cost" in str(heard.error)
+    assert len(provider.calls) == 6
+
+
+async def test_what_is_not_counted_is_estimated_for_the_budget(stage, script):
+    """A vendor that counts nothing gets round no budget."""
+    rounds = [script.calls(script.call("work", f"c{number}", n=number)) for number in range(50)]
+    for answer in rounds:
+        answer.usage = {}
+    provider = stage.provider(*rounds)
+    tools = [(script.tool("work"), work)]
+    agent = stage.agent(provider, tools=tools, prices=PRICES, max_turn_cost=0.002)
+    heard = await stage.ask(agent, "Hi", catch=True)
+    assert isinstance(heard.error, BudgetError)
+    assert 1 < len(provider.calls) < 50
+
+
+async def test_a_stream_that_broke_is_not_free(new_stage):
+    """What it cost is not known, and so is not what the answer did."""
+    stage = new_stage(streaming=True)
+    error = ProviderError("failed", error_code=ErrorCode.SERVER)
+    provider = stage.provider("Hello, Ann!", chunk_size=5, fail_after_chunks=1, stream_error=error)
+    agent = stage.agent(provider, fallback_provider=stage.provider(", Ann!"), prices=PRICES)
+    assert await cost_in(stage, agent) is None
+
+
+@pytest.mark.parametrize("budget", ["max_turn_cost", "max_room_cost"])
+def test_a_budget_without_a_price_is_refused(new_stage, budget):
+    """Of a fallback, too."""
+    stage = new_stage()
+    fallback = stage.provider(model_name="other")
+    for options in ({}, {"prices": PRICES, "fallback_provider": fallback}):
+        with pytest.raises(InvalidInputError, match="is not known, which is not zero; add it: prices="):
+            stage.agent(stage.provider(), **options, **{budget: 1.0})
+
+
+@pytest.mark.parametrize(
+    "fields", [{"max_turn_cost": 0}, {"max_room_cost": -1}, {"prices": {"m": {"input": -1, "output": 1}}}]
+)
+def test_budgets_that_cannot_work_are_refused(new_stage, fields):
+    with pytest.raises(InvalidInputError):
+        new_stage().agent(MockAIProvider(), **fields)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_room_has_a_budget_for_all_its_turns(streaming):
+    """Of all its agents; what was spent is kept with the room, and another room has its own."""
+    providers = [MockAIProvider(["Hello."], streaming=streaming) for _ in range(2)]
+    async with RoomKit() as kit:
+        kit.register_channel(RecordingChannel("web"))
+        for number, provider in enumerate(providers):
+            agent = AIChannel(f"agent{number}", provider, prices=PRICES, max_room_cost=3.5 * REQUEST)
+            kit.register_channel(agent)
+        for room in ("r1", "r2"):
+            await kit.create_room(room)
+            for channel in ("web", "agent0"):
+                await kit.attach_channel(room, channel)
+
+        async def say(room):
+            message = InboundMessage(channel_id="web", sender_id="ann", content=TextContent(body="Hi"))
+            return await kit.process_inbound(message, room_id=room)
+
+        for _ in range(3):
+            assert (await say("r1")).error is None
+        await kit.detach_channel("r1", "agent0")
+        await kit.attach_channel("r1", "agent1")
+        assert (await say("r1")).error is None
+        assert cost_of_room(await kit.get_room("r1")) == pytest.approx(4 * REQUEST)
+        refused = await say("r1")
+        assert isinstance(refused.error, BudgetError)
+        assert "max_room_cost" in str(refused.error)
+        assert sum(len(provider.calls) for provider in providers) == 4
+        assert (await say("r2")).error is None
+        costs = [e.generation.cost for e in await kit.get_timeline("r1") if e.generation]
+        assert costs == [pytest.approx(REQUEST)] * 4
