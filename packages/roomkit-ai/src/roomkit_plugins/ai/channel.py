@@ -47,10 +47,18 @@ from roomkit_plugins.ai.memory import SlidingWindowMemory
 from roomkit_plugins.ai.offers import offers_for
 from roomkit_plugins.ai.parking import continue_from
 from roomkit_plugins.ai.providers import check_providers, checked_schema, diagnosed
-from roomkit_plugins.ai.schema import schema_problem, thawed
+from roomkit_plugins.ai.schema import thawed
 from roomkit_plugins.ai.signals import Signals
-from roomkit_plugins.ai.spending import RoomCosts, Spending, check_prices
-from roomkit_plugins.ai.tools import NO_OFFER, NO_TOOLS, Toolbox, runnable, with_handlers
+from roomkit_plugins.ai.spending import RoomCosts, check_prices, spending_for
+from roomkit_plugins.ai.tools import (
+    NO_OFFER,
+    NO_TOOLS,
+    Toolbox,
+    checked_provider,
+    checked_tool,
+    runnable,
+    with_handlers,
+)
 from roomkit_plugins.ai.transcript import Transcript
 from roomkit_plugins.ai.turn import Turn
 from roomkit_plugins.ai.underway import StuckHandlers
@@ -103,12 +111,9 @@ class AIChannel(Channel):
     `error_reply` that text is said as well, since no error text is ever shown in a room.
 
     With a `response_schema`, a pydantic model or a JSON Schema, each answer is JSON that fits it: the text of
-    one event, said once it is whole and checked. An answer that does not fit is a failure of the provider. A
-    room's `ai_config` and a binding's metadata take a JSON Schema; an empty one asks for prose.
-
-    With `prices` by model, an answer's `generation` says what it cost. A turn that has spent
-    `max_turn_cost`, or whose room `max_room_cost`, makes no further request and fails with BudgetError; a
-    model without a price has no budget.
+    one event, said once it is whole and checked; one that does not fit is a failure of the provider. Rooms and
+    bindings take a JSON Schema; an empty one asks for prose. With `prices` by model, `generation` says what an
+    answer cost; a turn that has spent `max_turn_cost`, or its room `max_room_cost`, fails with BudgetError.
 
     One object serves any number of rooms at once. `close` closes the providers and the memory.
     Raises InvalidInputError for settings or tools that no turn could use, and ForeignCodeError for a
@@ -173,8 +178,8 @@ class AIChannel(Channel):
         self.error_reply = error_reply
         self.extra_tools: list[ToolLike] = []
         self._offers_more = type(self).tools_for is not AIChannel.tools_for
-        self._tools = [_checked_tool(tool) for tool in tools]
-        self.tool_providers = tuple(map(_checked_provider, tool_providers))
+        self._tools = [checked_tool(tool) for tool in tools]
+        self.tool_providers = tuple(map(checked_provider, tool_providers))
         self._draft = self._new_draft()
         self._made: dict[str, Any] = {}  # bound: four fields
         self._generation = Generation()
@@ -377,7 +382,9 @@ class AIChannel(Channel):
                 if memory.messages or offer.instructions
                 else extra
             ),
-            response_schema=self._shape(settings),
+            response_schema=(
+                self.response_schema if settings.response_schema is None else self._shape(settings)
+            ),
         )
         turn = self._turn(event, binding, request, first.messages, toolbox, role)
         if first.is_legal and parked is None:
@@ -391,9 +398,7 @@ class AIChannel(Channel):
         return turn
 
     def _shape(self, settings: AIConfig) -> ResponseSchema | None:
-        """Return the shape of the turn's answer. Raises InvalidInputError if the provider gives none."""
-        if settings.response_schema is None:
-            return self.response_schema
+        """Return the shape that the settings ask for. Raises InvalidInputError if the provider gives none."""
         return checked_schema(self.channel_id, thawed(settings.response_schema), self.provider)
 
     async def _offer(self, room: Room) -> ToolOffer:
@@ -443,24 +448,16 @@ class AIChannel(Channel):
             own=messages[-1:],
             abandoned=self._abandoned,
             provider=self.provider,
-            fallbacks=self._fallbacks,
+            fallbacks=(self.fallback_provider, *self.fallback_providers)
+            if self.fallback_provider
+            else self.fallback_providers,
             retry=self.retry_policy,
             toolbox=toolbox,
             options=self._options,
             services=services,
             signals=Signals(services, room_id=room_id, channel_id=self.channel_id, loop_id=loop_id),
             error_reply=self.error_reply,
-            spending=self._spending(room_id) if self._options.prices else None,
-        )
-
-    def _spending(self, room_id: str) -> Spending:
-        options = self._options
-        return Spending(
-            options.prices,
-            room_id=room_id,
-            max_turn=options.max_turn_cost,
-            max_room=options.max_room_cost,
-            room_costs=self._room_costs,
+            spending=spending_for(self._options, room_id, self._room_costs) if self._options.prices else None,
         )
 
     def _toolbox(
@@ -601,17 +598,3 @@ async def _failed(
         yield piece
     yield done
     raise error
-
-
-def _checked_provider(provider: object) -> ToolProvider:
-    if not isinstance(provider, ToolProvider):
-        raise InvalidInputError(f"{provider!r:.200} is no tool provider: pass a single tool in tools=")
-    return provider
-
-
-def _checked_tool(tool: ToolLike) -> RunnableTool:
-    ready = runnable(tool)
-    problem = schema_problem(ready.definition)
-    if problem:
-        raise InvalidInputError(f"the tool {ready.definition.name!r} cannot be offered: {problem}")
-    return ready

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from roomkit.abc.services import Services
     from roomkit.models.generation import AIContext
     from roomkit.models.room import Room
+    from roomkit_plugins.ai.config import AIChannelConfig
 
-__all__ = ["ModelPrice", "RoomCosts", "Spending", "check_prices", "cost_of", "cost_of_room"]
+__all__ = ["ModelPrice", "RoomCosts", "Spending", "check_prices", "cost_of", "cost_of_room", "spending_for"]
 
 _NAMESPACE = "ai"
 _MILLION = 1_000_000
@@ -161,6 +162,17 @@ class Spending:
         self._spent += cost
         if self._max_room is not None:
             await self._room_costs.add(self._room_id, cost)
+
+
+def spending_for(options: AIChannelConfig, room_id: str, room_costs: RoomCosts) -> Spending:
+    """Return what a turn with these options is to spend."""
+    return Spending(
+        options.prices,
+        room_id=room_id,
+        max_turn=options.max_turn_cost,
+        max_room=options.max_room_cost,
+        room_costs=room_costs,
+    )
 
 
 def _estimate(price: ModelPrice, request: AIContext, text: str) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from roomkit.abc.errors import InvalidInputError, UnknownToolError
 from roomkit.abc.log import get_logger
-from roomkit.abc.tools import ProvidedTool, ToolOffer
+from roomkit.abc.tools import ProvidedTool, ToolOffer, ToolProvider
 from roomkit.models.ai import AITool
 from roomkit_plugins.ai.policy import ToolPolicy, matches
 from roomkit_plugins.ai.schema import check_arguments, schema_problem
@@ -28,6 +28,8 @@ __all__ = [
     "SupportsTool",
     "ToolLike",
     "Toolbox",
+    "checked_provider",
+    "checked_tool",
     "compose_tool_handlers",
     "current_tool_call",
     "refused",
@@ -115,6 +117,22 @@ def runnable(tool: ToolLike) -> RunnableTool:
     raise InvalidInputError(
         f"{tool!r} is not a tool: pass an AITool, a (AITool, handler) pair, or a RunnableTool"
     )
+
+
+def checked_provider(provider: object) -> ToolProvider:
+    """Return `provider` if it is one. Raises InvalidInputError."""
+    if not isinstance(provider, ToolProvider):
+        raise InvalidInputError(f"{provider!r:.200} is no tool provider: pass a single tool in tools=")
+    return provider
+
+
+def checked_tool(tool: ToolLike) -> RunnableTool:
+    """Return `tool` in the one form. Raises InvalidInputError for one that no vendor would take."""
+    ready = runnable(tool)
+    problem = schema_problem(ready.definition)
+    if problem:
+        raise InvalidInputError(f"the tool {ready.definition.name!r} cannot be offered: {problem}")
+    return ready
 
 
 def with_handlers(definitions: Iterable[AITool], known: Iterable[RunnableTool]) -> list[RunnableTool]:
