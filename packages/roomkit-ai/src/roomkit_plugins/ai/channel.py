@@ -110,10 +110,10 @@ class AIChannel(Channel):
     the words that were seen, and what it repeats of them is left out. Failures are raised. With
     `error_reply` that text is said as well, since no error text is ever shown in a room.
 
-    With a `response_schema`, a pydantic model or a JSON Schema, each answer is JSON that fits it: the text of
-    one event, said once it is whole and checked; one that does not fit is a failure of the provider. Rooms and
-    bindings take a JSON Schema; an empty one asks for prose. With `prices` by model, `generation` says what an
-    answer cost; a turn that has spent `max_turn_cost`, or its room `max_room_cost`, fails with BudgetError.
+    With a `response_schema`, a pydantic model or a JSON Schema, each answer is JSON that fits it: the text
+    of one event, said once it is whole and checked; one that does not fit is a failure of the provider. Rooms
+    and bindings take a JSON Schema; an empty one asks for prose. With `prices` by model, `generation` has an
+    answer's cost; a turn that has spent `max_turn_cost`, or its room `max_room_cost`, fails with BudgetError.
 
     One object serves any number of rooms at once. `close` closes the providers and the memory.
     Raises InvalidInputError for settings or tools that no turn could use, and ForeignCodeError for a
