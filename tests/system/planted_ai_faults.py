@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -75,6 +76,7 @@ def planted(found_by: str) -> Callable[[type[Working]], type[Working]]:
 
         class Suite(AIProviderContract):
             sdk = "anthropic"
+            counts_tokens = True
 
             @pytest.fixture
             async def simulator(self) -> AsyncIterator[AnthropicSimulator]:
@@ -406,6 +408,90 @@ class TakesSilenceForABreak(Working):
         if error.error_code is ErrorCode.TIMEOUT:
             error.error_code = ErrorCode.CONNECTION
         return error
+
+
+# -- answers of a shape ---------------------------------------------------------------------------
+
+
+@planted("test_an_answer_of_a_shape[model]")
+class GivesTheJSONAlone(Working):
+    def heard(self, response: AIResponse) -> AIResponse:
+        return dataclasses.replace(response, parsed=None)
+
+
+@planted("test_prose_is_not_parsed")
+class ParsesWhatLooksLikeJSON(Working):
+    def heard(self, response: AIResponse) -> AIResponse:
+        if response.content.startswith("{"):
+            return dataclasses.replace(response, parsed=json.loads(response.content))
+        return response
+
+
+@planted("test_json_streams")
+class StreamsTheJSONAlone(Working):
+    def streamed(self, event: StreamEvent) -> list[StreamEvent]:
+        return [dataclasses.replace(event, parsed=None) if isinstance(event, StreamDone) else event]
+
+
+class Trusting(Working):
+    """Takes the answer as it comes; a subclass says which errors it does not see."""
+
+    unseen: tuple[str, ...] = ()
+
+    async def generate(self, context: AIContext) -> AIResponse:
+        try:
+            return await super().generate(context)
+        except ProviderError as error:
+            if any(word in str(error) for word in self.unseen):
+                return AIResponse(content="", finish_reason="stop")
+            raise
+
+
+@planted("test_an_answer_that_does_not_fit[another type]")
+class ChecksNoTypes(Trusting):
+    unseen = ("does not fit at",)
+
+
+@planted("test_a_value_that_does_not_fit_a_json_schema")
+class ChecksModelsAlone(Trusting):
+    unseen = ("does not fit at value", "does not fit at serial")
+
+
+@planted("test_an_answer_that_was_stopped[refusal-refusal]")
+class TakesRefusalsForFaults(Working):
+    def failed(self, error: ProviderError) -> ProviderError:
+        if error.error_code is ErrorCode.REFUSAL:
+            error.error_code = ErrorCode.BAD_RESPONSE
+        return error
+
+
+@planted("test_tools_come_first")
+class ParsesEachRound(Working):
+    def heard(self, response: AIResponse) -> AIResponse:
+        if response.tool_calls:
+            raise ProviderError("no JSON", error_code=ErrorCode.BAD_RESPONSE, provider="anthropic")
+        return response
+
+
+@planted("test_what_is_no_object_is_refused[list]")
+class AsksForLists(Working):
+    def asked(self, context: AIContext) -> AIContext:
+        if isinstance(context.response_schema, dict) and context.response_schema.get("type") == "array":
+            return dataclasses.replace(context, response_schema=None)
+        return context
+
+
+@planted("test_a_shape_is_taken_or_refused[recursive]")
+class BlamesItself(Working):
+    def failed(self, error: ProviderError) -> ProviderError:
+        error.error_code = ErrorCode.SERVER
+        return error
+
+
+@planted("test_a_request_is_counted")
+class CountsBehindTheVendorsBack(Working):
+    async def count_tokens(self, context: AIContext) -> int | None:
+        return 1
 
 
 # -- many callers, and the end --------------------------------------------------------------------

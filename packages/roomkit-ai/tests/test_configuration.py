@@ -86,7 +86,8 @@ def test_the_config_has_the_defaults_of_the_constructor():
     signature = inspect.signature(AIChannel)
     for name, field in AIChannelConfig.model_fields.items():
         assert signature.parameters[name].default == field.default, name
-    parts = {"channel_id", "provider", "fallback_provider", "memory", "tool_handler", "tool_providers"}
+    fallbacks = {"fallback_provider", "fallback_providers"}
+    parts = {"channel_id", "provider", *fallbacks, "memory", "tool_handler", "tool_providers"}
     assert set(signature.parameters) - set(AIChannelConfig.model_fields) == parts
 
 

@@ -245,6 +245,8 @@ CONTINUATIONS = {
     "from the start": STORY,
     "elsewhere": " day, after all.",
     "word by word": "night night.",
+    "with its last word": STORY[18:],
+    "by chance": "y my, it rained.",
 }
 
 
@@ -258,7 +260,11 @@ async def test_a_fallback_goes_on_where_a_stream_broke(new_stage, how, size, str
     stage.streaming = streams
     fallback = stage.provider(CONTINUATIONS[how], chunk_size=size)
     heard = await stage.ask(stage.agent(provider, fallback_provider=fallback), "Tell me a story.")
-    ends = {"elsewhere": f"{BEGUN} day, after all.", "word by word": f"{BEGUN}night night."}
+    ends = {
+        "elsewhere": f"{BEGUN} day, after all.",
+        "word by word": f"{BEGUN}night night.",
+        "by chance": f"{BEGUN}y my, it rained.",
+    }
     assert heard.text == ends.get(how, STORY)
     assert heard.finish_reason == "stop"
     question, begun, request = fallback.calls[0].messages
@@ -305,7 +311,7 @@ async def test_a_fallback_that_breaks_hands_on(new_stage):
     stage = new_stage(streaming=True)
     first = stage.provider(STORY, chunk_size=5, fail_after_chunks=2, stream_error=failing())
     second = stage.provider(STORY[10:], chunk_size=5, fail_after_chunks=3, stream_error=failing())
-    third = stage.provider(STORY[20:])
+    third = stage.provider(STORY[18:])
     agent = stage.agent(first, fallback_provider=second, fallback_providers=[third])
     assert (await stage.ask(agent, "Tell me a story.")).text == STORY
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from roomkit.abc.ai import AIProvider
-from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
+from roomkit.abc.errors import ErrorCode, ForeignCodeError, InvalidInputError, ProviderError
 from roomkit.models.generation import AIResponse
 
 pytestmark = pytest.mark.virtual_time
@@ -109,6 +109,20 @@ async def test_a_provider_that_gives_no_shape_is_refused(stage):
     failing = stage.provider(ProviderError("busy", error_code=ErrorCode.OVERLOADED))
     heard = await stage.ask(stage.agent(failing, fallback_provider=Plain()), "Hi", catch=True)
     assert heard.error.error_code is ErrorCode.OVERLOADED
+
+
+class Boasting(Plain):
+    """Says that it gives a shape, and checks nothing."""
+
+    supports_response_schema = True
+
+
+async def test_an_answer_that_was_not_checked_is_not_said(stage):
+    """A provider that does not keep its promise is named."""
+    heard = await stage.ask(stage.agent(Boasting(), response_schema=Ticket), "Hi", catch=True)
+    assert isinstance(heard.error, ForeignCodeError)
+    assert "Boasting" in str(heard.error)
+    assert heard.text == ""
 
 
 @pytest.mark.parametrize("schema", ["object", 5, [NUMBER], str])

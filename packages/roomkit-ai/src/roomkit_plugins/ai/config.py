@@ -47,9 +47,7 @@ class AIChannelConfig(_Config):
     tool_loop_timeout_seconds: float | None = Field(300.0, ge=0, description="Deadline of a turn; 0: none.")
     tool_loop_warn_after: int = Field(50, ge=0, description="Log a warning at this round.")
     retry_policy: RetryPolicy | None = Field(None, description="None: a failure is not tried again.")
-    prices: dict[str, ModelPrice] = Field(
-        default_factory=dict, description="What each model costs, by its name."
-    )
+    prices: dict[str, ModelPrice] = Field({}, description="What each model costs, by its name.")
     max_turn_cost: float | None = Field(None, gt=0, description="Money after which a turn ends; None: any.")
     max_room_cost: float | None = Field(None, gt=0, description="Money that all turns of a room may cost.")
     error_reply: str | None = Field(None, description="Text that is sent when an answer failed.")

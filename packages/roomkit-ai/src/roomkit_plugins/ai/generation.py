@@ -38,6 +38,7 @@ __all__ = ["Echo", "Round", "Seam", "generate", "streams", "whole"]
 
 SHORTEST_ECHO = 16
 SHORTEST_OVERLAP = 8
+SHORTEST_WORD = 4
 
 
 @dataclass(slots=True)
@@ -158,8 +159,16 @@ class Seam:
         said, held = self._said, self._held
         self._said = self._held = ""
         longest = min(len(said), len(held))
-        repeated = next((size for size in range(longest, 0, -1) if said.endswith(held[:size])), 0)
-        return held[repeated:] if repeated >= SHORTEST_OVERLAP or repeated == len(said) else held
+        size = next((size for size in range(longest, 0, -1) if said.endswith(held[:size])), 0)
+        return held[size:] if _is_repeated(said, held, size) else held
+
+
+def _is_repeated(said: str, held: str, size: int) -> bool:
+    """Whether the last `size` characters of `said` are said again by `held`, and not by chance."""
+    if size >= SHORTEST_OVERLAP or size == len(said):
+        return True
+    inside = said[-size - 1 : -size].isalnum() or (held[size - 1 : size + 1].isalnum() and size < len(held))
+    return size >= SHORTEST_WORD and not inside
 
 
 async def whole(turn: Turn, answer: Round, echo: Echo | Seam, recovery: Recovery) -> str | None:
@@ -270,6 +279,11 @@ async def _take_whole(turn: Turn, answer: Round, response: AIResponse, echo: Ech
         check_response(response, turn.provider, turn.channel_id)
     turn.tasks += response.tasks
     turn.observations += response.observations
+    if turn.request.response_schema and response.parsed is None and not response.tool_calls:
+        raise ForeignCodeError(
+            f"the answer of provider {type(turn.provider).__name__} in a turn of {turn.channel_id!r} has no "
+            "`parsed`, which a provider that supports a response_schema gives"
+        )
     if response.thinking_parts or response.tool_calls:
         check_parts(response, turn.provider, turn.channel_id)
     if response.thinking_parts or response.thinking:

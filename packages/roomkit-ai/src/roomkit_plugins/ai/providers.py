@@ -62,9 +62,7 @@ def check_providers(channel_id: str, *providers: AIProvider) -> None:
             read_attribute(owner, provider, name, kind)
 
 
-def checked_schema(
-    channel_id: str, schema: ResponseSchema | None, provider: AIProvider
-) -> ResponseSchema | None:
+def checked_schema(channel_id: str, schema: object, provider: AIProvider) -> ResponseSchema | None:
     """Return the schema of a channel's answers, None for an empty one. Raises InvalidInputError."""
     if not schema:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -155,18 +155,17 @@ class Structured:
             if isinstance(schema, type):
                 return schema.model_validate_json(text)
             value = json_value(text, strict=True)
-            problem = next(iter(_validator(_schema_text(schema or {})).iter_errors(value)), None)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            problem = f"{'.'.join(map(str, first['loc']))}: {first['type']}"
+            raise self._misfit(f"{_place(first['loc'])}: {first['type']}") from None
         except ValueError:
             raise self._refused("it is not JSON", ErrorCode.BAD_RESPONSE) from None
-        if problem is None:
-            return value
-        at = (
-            problem if isinstance(problem, str) else ".".join(map(str, problem.instance_path)) or "the object"
-        )
-        raise self._refused(f"it does not fit at {at}", ErrorCode.BAD_RESPONSE) from None
+        for problem in _validator(_schema_text(schema or {})).iter_errors(value):
+            raise self._misfit(_place(problem.instance_path))
+        return value
+
+    def _misfit(self, where: str) -> ProviderError:
+        return self._refused(f"it does not fit at {where}", ErrorCode.BAD_RESPONSE)
 
     def _refused(self, why: str, code: ErrorCode) -> ProviderError:
         return self._origin.refused(
@@ -174,6 +173,10 @@ class Structured:
             f"response_schema asks: {why}",
             error_code=code,
         )
+
+
+def _place(steps: Iterable[object]) -> str:
+    return ".".join(map(str, steps)) or "the object"
 
 
 def _schema_text(schema: ResponseSchema) -> str:

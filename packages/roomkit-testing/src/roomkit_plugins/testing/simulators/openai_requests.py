@@ -348,12 +348,14 @@ _STRICT_KEYWORDS = frozenset(
 
 def check_format(shape: ChatBody | ResponsesBody) -> None:
     """Check the shape of the answer that is asked for. Raises OpenAIRefusedError."""
-    if isinstance(shape, ChatBody):
-        asked = shape.response_format and shape.response_format.json_schema
-        param = "response_format"
-    else:
-        asked, param = shape.text and shape.text.format, "text.format.schema"
-    if not asked:
+    asked: _JSONSchemaFormat | None = None
+    param = "response_format"
+    if isinstance(shape, ResponsesBody):
+        param = "text.format.schema"
+        asked = shape.text.format if shape.text else None
+    elif shape.response_format:
+        asked = shape.response_format.json_schema
+    if asked is None:
         return
     if asked.schema_.get("type") != "object":
         raise refused(f"Invalid schema for response_format '{asked.name}': not of type 'object'.", param)
