@@ -35,6 +35,7 @@ def asking(schema: Any) -> AIContext:
 
 
 def test_no_schema_is_none() -> None:
+    """An empty one asks for prose, too."""
     assert answer_schema(AIContext(), ORIGIN) is None
     assert answer_schema(asking({}), ORIGIN) is None
 
@@ -72,6 +73,7 @@ def test_what_no_vendor_takes_is_refused(schema: dict[str, Any]) -> None:
 
 
 def test_a_shape_has_a_name_that_vendors_take() -> None:
+    """The model's, or the title: letters, digits, and at most 64 of them."""
     assert answer_name(asking(Node)) == "Node"
     assert answer_name(asking({"title": "Größe & Gewicht " * 9}))[:14] == "Gr_e_Gewicht_G"
     assert len(answer_name(asking({"title": "x" * 99}))) == 64
@@ -90,6 +92,7 @@ def test_objects_are_closed_wherever_they_are() -> None:
 
 
 def test_open_objects_are_found() -> None:
+    """At the root and inside; a closed one is none."""
     assert not open_object(closed(dict(POINT)))
     assert open_object({"type": "object", "properties": {"a": {"additionalProperties": {"type": "string"}}}})
     assert open_object({"type": "object", "additionalProperties": True})

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.agents.speaking import SpeakPolicy
     from roomkit_plugins.agents.state import ConversationState
     from roomkit_plugins.ai.policy import ToolPolicy
-    from roomkit_plugins.ai.spending import ModelPrice
+    from roomkit_plugins.ai.prices import ModelPrice
     from roomkit_plugins.ai.tools import ToolLike
 
 __all__ = ["Agent", "AgentOptions"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.memory import SlidingWindowMemory as SlidingWindowMemory
     from roomkit_plugins.ai.policy import RoleOverride as RoleOverride
     from roomkit_plugins.ai.policy import ToolPolicy as ToolPolicy
-    from roomkit_plugins.ai.spending import ModelPrice as ModelPrice
+    from roomkit_plugins.ai.prices import ModelPrice as ModelPrice
     from roomkit_plugins.ai.spending import cost_of_room as cost_of_room
     from roomkit_plugins.ai.summary import CompactingMemory as CompactingMemory
     from roomkit_plugins.ai.tokens import estimate_context_tokens as estimate_context_tokens
@@ -37,7 +37,7 @@ else:
             "AnswerTooLongError": "errors",
             "BudgetAwareMemory": "memory",
             "BudgetError": "errors",
-            "ModelPrice": "spending",
+            "ModelPrice": "prices",
             "cost_of_room": "spending",
             "BudgetAwareMemoryConfig": "config",
             "CompactingMemory": "summary",

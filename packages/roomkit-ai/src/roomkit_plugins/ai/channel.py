@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from roomkit.models.parking import ParkedRound
     from roomkit.models.steering import SteeringDirective
     from roomkit_plugins.ai.policy import ToolPolicy
-    from roomkit_plugins.ai.spending import ModelPrice
+    from roomkit_plugins.ai.prices import ModelPrice
     from roomkit_plugins.ai.tools import RunnableTool, ToolLike
 
 __all__ = ["AIChannel"]

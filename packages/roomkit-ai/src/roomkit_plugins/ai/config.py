@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from roomkit.models.ai import AITool
 from roomkit.models.channel import RetryPolicy
 from roomkit_plugins.ai.policy import ToolPolicy
-from roomkit_plugins.ai.spending import ModelPrice
+from roomkit_plugins.ai.prices import ModelPrice
 
 __all__ = [
     "AIChannelConfig",

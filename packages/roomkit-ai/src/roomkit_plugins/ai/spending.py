@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from roomkit.abc.errors import InvalidInputError
 from roomkit_plugins.ai.errors import BudgetError
 from roomkit_plugins.ai.tokens import estimate_context_tokens, estimate_tokens
@@ -17,22 +15,12 @@ if TYPE_CHECKING:
     from roomkit.models.generation import AIContext
     from roomkit.models.room import Room
     from roomkit_plugins.ai.config import AIChannelConfig
+    from roomkit_plugins.ai.prices import ModelPrice
 
-__all__ = ["ModelPrice", "RoomCosts", "Spending", "check_prices", "cost_of", "cost_of_room", "spending_for"]
+__all__ = ["RoomCosts", "Spending", "check_prices", "cost_of", "cost_of_room", "spending_for"]
 
 _NAMESPACE = "ai"
 _MILLION = 1_000_000
-
-
-class ModelPrice(BaseModel):
-    """What a million tokens of a model cost, in a currency of your choice, the same for all your prices."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    input: float = Field(ge=0, description="Tokens of the request that no cache had.")
-    output: float = Field(ge=0, description="Tokens of the answer, reasoning included.")
-    cache_read: float | None = Field(None, ge=0, description="Tokens read from the vendor's cache.")
-    cache_write: float | None = Field(None, ge=0, description="Tokens written to it.")
 
 
 def cost_of(usage: Mapping[str, int], price: ModelPrice | None) -> float | None:
