@@ -1407,6 +1407,7 @@ HOMES = {
     "chosen": "roomkit.memory.directory",
     "compose_tool_handlers": "roomkit_plugins.ai",
     "configure_voicemeup_mms": "roomkit_plugins.voicemeup",
+    "cost_of_room": "roomkit_plugins.ai",
     "create_app": "roomkit_plugins.server",
     "create_vllm_provider": "roomkit_plugins.openai",
     "current_tool_call": "roomkit_plugins.ai",
