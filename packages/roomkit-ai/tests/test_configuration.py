@@ -86,7 +86,15 @@ def test_the_config_has_the_defaults_of_the_constructor():
     signature = inspect.signature(AIChannel)
     for name, field in AIChannelConfig.model_fields.items():
         assert signature.parameters[name].default == field.default, name
-    parts = {"channel_id", "provider", "fallback_provider", "memory", "tool_handler", "tool_providers"}
+    parts = {
+        "channel_id",
+        "provider",
+        "fallback_provider",
+        "memory",
+        "tool_handler",
+        "tool_providers",
+        "executor",
+    }
     assert set(signature.parameters) - set(AIChannelConfig.model_fields) == parts
 
 

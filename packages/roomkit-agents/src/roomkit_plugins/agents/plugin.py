@@ -27,6 +27,7 @@ def roomkit_register(registry: Registry) -> None:
             "fallback_provider": "ai",
             "memory": "memory",
             "tool_providers": ["tools"],
+            "executor": "executor",
         },
     )
     registry.add(

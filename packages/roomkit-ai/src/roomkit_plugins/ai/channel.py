@@ -39,6 +39,7 @@ from roomkit_plugins.ai.context import (
     view_for,
 )
 from roomkit_plugins.ai.errors import TurnTimeoutError
+from roomkit_plugins.ai.executed import ExecutedProvider
 from roomkit_plugins.ai.generation import streams
 from roomkit_plugins.ai.history import presentable
 from roomkit_plugins.ai.images import with_images
@@ -56,6 +57,7 @@ from roomkit_plugins.ai.underway import StuckHandlers
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
+    from roomkit.abc.executor import TurnExecutor
     from roomkit.abc.provider import Provider
     from roomkit.abc.services import Services
     from roomkit.models.ai import AIMessage
@@ -103,7 +105,9 @@ class AIChannel(Channel):
     Raises InvalidInputError for settings or tools that no turn could use, and ForeignCodeError for a
     provider whose name, model or `supports_` flags cannot be read or have a wrong type. One that breaks
     later fails its turns with that error. `tool_providers` bring tools from elsewhere to every turn, after
-    the agent's own; one that fails is logged, and its tools are missing from that turn.
+    the agent's own; one that fails is logged, and its tools are missing from that turn. With an `executor`
+    the provider is asked in a process that serves the agent, under the channel's id, and `provider` only
+    describes it here; the tools, the gates and the fallback provider stay in this process.
     """
 
     channel_type = ChannelType.AI
@@ -137,13 +141,14 @@ class AIChannel(Channel):
         max_answer_chars: int = _DEFAULTS.max_answer_chars,
         answer_idle_seconds: float | None = _DEFAULTS.answer_idle_seconds,
         error_reply: str | None = _DEFAULTS.error_reply,
+        executor: TurnExecutor | None = None,
     ) -> None:
         given = locals()
         super().__init__(channel_id)
         self._options = checked_options(AIChannelConfig, {name: given[name] for name in _OPTIONS})
         self._defaults = checked_options(AIConfig, {name: given[name] for name in _SETTINGS})
         check_providers(channel_id, provider, fallback_provider)
-        self.provider = provider
+        self.provider = provider if executor is None else ExecutedProvider(channel_id, provider, executor)
         self.fallback_provider = fallback_provider
         self.memory = memory or SlidingWindowMemory(max_context_events)
         self.tool_handler = tool_handler
