@@ -69,6 +69,7 @@ _OPERATORS = (
     ("turns list", "turns:configure_list", "Show agents' turns that wait for results of their tools."),
     ("turns show", "turns:configure_show", "Show one turn that waits."),
     ("turns resume", "turns:configure_resume", "Give a turn the results that it waits for."),
+    ("turns serve", "serving:configure", "Ask the models of agents for workers on other machines."),
     ("turns cancel", "turns:configure_cancel", "Drop turns that wait."),
     ("scheduled list", "scheduled:configure_list", "Show events that are sent later."),
     ("scheduled show", "scheduled:configure_show", "Show one event that is sent later."),
