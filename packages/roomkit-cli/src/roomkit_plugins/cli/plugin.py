@@ -24,6 +24,11 @@ def roomkit_commands(cli: Commands) -> None:
         summary="Talk to an assistant, or to the agents of a configuration file.",
     )
     cli.add(
+        "serve",
+        "roomkit_plugins.cli.serve:configure",
+        summary="Serve the kit of a configuration file: webhooks, API, web sockets.",
+    )
+    cli.add(
         "plugins list",
         "roomkit_plugins.cli.plugins:configure_list",
         summary="Show the installed plugins and what they bring.",
