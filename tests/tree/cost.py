@@ -41,7 +41,7 @@ from roomkit_plugins.websocket import StreamMessage, WebSocketChannel
 from tests.tree.plan import code_lines
 from tools.source import Tree
 
-__all__ = ["FILE", "MESSAGES", "SCENARIOS", "limits", "measured", "metered"]
+__all__ = ["FILE", "MESSAGES", "SCENARIOS", "Meter", "limits", "measured", "metered", "say"]
 
 FILE = Path(__file__).with_name("cost.toml")
 MESSAGES = 10
@@ -293,12 +293,13 @@ def metered(name: str) -> Meter:
 
 async def _measure(meter: Meter, scenario: Callable[[Meter], AbstractAsyncContextManager[RoomKit]]) -> None:
     async with scenario(meter) as kit:
-        await _say(kit, _WARM_UP)
+        await say(kit, _WARM_UP)
         with meter.on():
-            await _say(kit, MESSAGES)
+            await say(kit, MESSAGES)
 
 
-async def _say(kit: RoomKit, messages: int) -> None:
+async def say(kit: RoomKit, messages: int) -> None:
+    """Have one of the sockets say something, that many times."""
     for _ in range(messages):
         message = InboundMessage(
             channel_id="ws0",
