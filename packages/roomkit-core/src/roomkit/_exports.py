@@ -409,6 +409,7 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext as RoomContext
     from roomkit.models.delivery import Delivery as Delivery
     from roomkit.models.delivery import DeliveryError as DeliveryError
+    from roomkit.models.delivery import DeliveryOutcome as DeliveryOutcome
     from roomkit.models.delivery import DeliveryResult as DeliveryResult
     from roomkit.models.delivery import DeliveryStatus as DeliveryStatus
     from roomkit.models.delivery import InboundMessage as InboundMessage
@@ -846,6 +847,7 @@ HOMES = {
     "DeliveryError": "roomkit.models.delivery",
     "DeliveryMode": "roomkit.models.enums",
     "DeliveryNotFoundError": "roomkit.abc.errors",
+    "DeliveryOutcome": "roomkit.models.delivery",
     "DeliveryQuery": "roomkit.abc.store.queries",
     "DeliveryResult": "roomkit.models.delivery",
     "DeliveryState": "roomkit.models.enums",

@@ -704,9 +704,9 @@ class Choosy(InMemoryStore):
         self._refuse(commit.completed)
         return await super().commit(commit)
 
-    async def complete(self, deliveries, **options):
-        self._refuse(deliveries)
-        return await super().complete(deliveries, **options)
+    async def complete(self, outcomes, **options):
+        self._refuse(outcomes)
+        return await super().complete(outcomes, **options)
 
     def _refuse(self, rows):
         if any(row.provider_message_id is not None or row.channel_id == "never" for row in rows):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.flow.speculation import HeldAnswers
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
-    from roomkit.models.delivery import Delivery
+    from roomkit.models.delivery import DeliveryOutcome
     from roomkit.models.event import RoomEvent
     from roomkit.models.hook import InjectedEvent, StateChange
     from roomkit.models.participant import Participant
@@ -141,8 +141,8 @@ class Run:
         """The timer that runs the observers if this worker dies before them."""
         self.fallbacks: Sequence[Timer] = ()
         """For its failed deliveries that go to another channel once they are recorded."""
-        self.finished: list[Delivery] = []  # bound: the event's targets
-        self.unrecorded: list[Delivery] = []  # bound: the event's targets
+        self.finished: list[DeliveryOutcome] = []  # bound: the event's targets
+        self.unrecorded: list[DeliveryOutcome] = []  # bound: the event's targets
 
 
 @dataclass(slots=True)
