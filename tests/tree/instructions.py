@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from roomkit.kernel.kit import RoomKit
-from tests.tree.cost import SCENARIOS, Meter, say
+from tests.tree.cost import SCENARIOS, Meter, said, say
 
 __all__ = ["counted"]
 
@@ -67,7 +67,7 @@ def _run(names: Sequence[str]) -> None:
     """Do the rounds of each scenario; the caller counts what happens inside of `reduce`."""
     for name in names:
         with asyncio.Runner() as runner:
-            scenario = SCENARIOS[name](Meter())
+            scenario = SCENARIOS[name](Meter(bare=True))
             kit = runner.run(scenario.__aenter__())
             runner.run(say(kit, _WARM_UP.get(name, 20)))
             for messages in _ROUNDS:
@@ -78,7 +78,12 @@ def _run(names: Sequence[str]) -> None:
 
 
 def _talk(runner: asyncio.Runner, kit: RoomKit, _before: None, messages: int) -> None:
-    runner.run(say(kit, messages))
+    runner.run(_listen(kit, messages))
+
+
+async def _listen(kit: RoomKit, messages: int) -> None:
+    async for _ in said(kit, messages):
+        pass
 
 
 def _top(profile: Path, lines: int) -> Iterator[str]:
