@@ -18,7 +18,7 @@ from roomkit.abc.store import Commit, ConversationStore, Entry
 from roomkit.kernel.flow.context import RECENT_EVENTS
 from roomkit.models.base import utcnow
 from roomkit.models.content import TextContent
-from roomkit.models.delivery import Delivery
+from roomkit.models.delivery import Delivery, DeliveryOutcome
 from roomkit.models.enums import ChannelType, DeliveryState
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.room import Room
@@ -49,10 +49,10 @@ def message(room_id: str) -> RoomEvent:
     return RoomEvent(room_id=room_id, source=_SOURCE, content=TextContent(body=TEXT))
 
 
-def ended(event: RoomEvent) -> list[Delivery]:
+def ended(event: RoomEvent) -> list[DeliveryOutcome]:
     """Return how the deliveries of an event ended: sent, each with the vendor's id."""
     return [
-        Delivery.planned(event, channel_id).replace(
+        Delivery.planned(event, channel_id).outcome(
             state=DeliveryState.SENT,
             attempts=1,
             provider="acme",
@@ -79,7 +79,7 @@ async def talk(
     """
 
     async def speak(room_id: str, count: int) -> None:
-        ends: list[Delivery] = []  # bound: the targets
+        ends: list[DeliveryOutcome] = []  # bound: the targets
         for _ in range(count):
             version = None
             if loading:

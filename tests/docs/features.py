@@ -52,6 +52,7 @@ _VENDORS = {
     "fetch": "Fetching of URLs",
     "memory": "Memories of agents",
     "tools": "Tools for agents",
+    "executor": "Executors of agents' turns",
     "locks": "Room locks",
     "realtime": "Realtime events",
     "telemetry": "Telemetry",

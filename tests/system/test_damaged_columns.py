@@ -99,7 +99,7 @@ async def fill(store: ConversationStore, room_id: str) -> None:
         parts=(f"1:{room_id}", f"2:{room_id}"),
         attempts=1,
     )
-    await store.complete([sent])
+    await store.complete([sent.outcome()])
     await store.record_receipt(receipt(f"1:{room_id}"), ReceiptState.SENT)
     await store.record_receipt(receipt(f"early:{room_id}"), ReceiptState.SENT)
     await store.mark_read(room_id, "sms", f"sent:{room_id}")
@@ -368,7 +368,7 @@ async def test_damaged_rows_shorten_no_page_and_hold_up_no_claim(
     for room_id in claimable:
         claimed = await store.claim(room_id, worker)
         ended = [
-            each.delivery.replace(
+            each.delivery.outcome(
                 state=DeliveryState.SENT, provider="p", provider_message_id=f"early:{room_id}"
             )
             for each in claimed

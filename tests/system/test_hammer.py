@@ -85,9 +85,9 @@ class RemoteStore(InMemoryStore):
         await self._travel()
         return stored
 
-    async def complete(self, deliveries, **given):
+    async def complete(self, outcomes, **given):
         await self._travel()
-        return await super().complete(deliveries, **given)
+        return await super().complete(outcomes, **given)
 
     async def find_event_by_key(self, room_id, idempotency_key):
         await self._travel()

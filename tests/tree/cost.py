@@ -28,7 +28,7 @@ from roomkit.memory.store import InMemoryStore
 from roomkit.models.ai import AITool, AIToolCall
 from roomkit.models.content import TextContent
 from roomkit.models.context import RoomContext
-from roomkit.models.delivery import InboundMessage
+from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import ChannelCategory, DeliveryState, HookExecution, HookTrigger
 from roomkit.models.event import RoomEvent
 from roomkit.models.generation import AIResponse
@@ -41,7 +41,7 @@ from roomkit_plugins.websocket import StreamMessage, WebSocketChannel
 from tests.tree.plan import code_lines
 from tools.source import Tree
 
-__all__ = ["FILE", "MESSAGES", "SCENARIOS", "limits", "measured", "metered"]
+__all__ = ["FILE", "MESSAGES", "SCENARIOS", "Meter", "limits", "measured", "metered", "said", "say"]
 
 FILE = Path(__file__).with_name("cost.toml")
 MESSAGES = 10
@@ -58,9 +58,10 @@ type Costs = dict[str, int]
 
 
 class Meter:
-    """Counts calls, tasks and models while it is on; `statements` is for the store to count."""
+    """Counts calls, tasks and models while it is on; a store counts its `statements`, unless it is `bare`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bare: bool = False) -> None:
+        self.bare = bare
         self.functions = self.tasks = self.models = self.statements = 0
         self._files: set[str] = set()  # bound: our modules
 
@@ -180,7 +181,7 @@ async def _kit(
     meter: Meter, store: ConversationStore | None = None, *, sockets: int = 2
 ) -> AsyncIterator[RoomKit]:
     if store is None:
-        store = _CountingStore()
+        store = InMemoryStore() if meter.bare else _CountingStore()
     if isinstance(store, _CountingStore):
         store.meter = meter
     kit = RoomKit(store=store, plugins=_NO_PLUGINS, clock=VirtualClock(), single_process=True)
@@ -293,12 +294,21 @@ def metered(name: str) -> Meter:
 
 async def _measure(meter: Meter, scenario: Callable[[Meter], AbstractAsyncContextManager[RoomKit]]) -> None:
     async with scenario(meter) as kit:
-        await _say(kit, _WARM_UP)
+        await say(kit, _WARM_UP)
         with meter.on():
-            await _say(kit, MESSAGES)
+            await say(kit, MESSAGES)
 
 
-async def _say(kit: RoomKit, messages: int) -> None:
+async def say(kit: RoomKit, messages: int) -> None:
+    """Have one of the sockets say something, that many times; it has to arrive."""
+    async for result in said(kit, messages):
+        assert result.event is not None
+        assert result.error is None
+        assert all(one.state is not DeliveryState.FAILED for one in result.delivery_results.values())
+
+
+async def said(kit: RoomKit, messages: int) -> AsyncIterator[InboundResult]:
+    """Have one of the sockets say something, that many times; return what became of each."""
     for _ in range(messages):
         message = InboundMessage(
             channel_id="ws0",
@@ -306,10 +316,7 @@ async def _say(kit: RoomKit, messages: int) -> None:
             connection_id="socket 0",
             content=TextContent(body="Is my parcel on its way?"),
         )
-        result = await kit.process_inbound(message, room_id=_ROOM)
-        assert result.event is not None
-        assert result.error is None
-        assert all(one.state is not DeliveryState.FAILED for one in result.delivery_results.values())
+        yield await kit.process_inbound(message, room_id=_ROOM)
 
 
 def limits() -> dict[str, Costs]:

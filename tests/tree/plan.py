@@ -34,6 +34,8 @@ _BESIDE = (
     "roomkit.kernel.schedule",
     "roomkit.kernel.consent",
     "roomkit.kernel.media",
+    "roomkit.authoring.turns",
+    "roomkit.memory.executor",
 )
 _VOICE = "roomkit.abc.voice"
 SIZES = ("path", "voice", "beside")

@@ -325,7 +325,7 @@ VIOLATIONS: list[tuple[Rule, dict[str, str], str]] = [
     ),
     (
         packages.sizes_are_kept,
-        {"packages/roomkit-core/src/roomkit/models/room.py": "x = 1\n" * 30_000},
+        {"packages/roomkit-core/src/roomkit/models/room.py": "x = 1\n" * 100_000},
         "code lines of 'path', more than the",
     ),
     (

@@ -87,7 +87,7 @@ def test_the_config_has_the_defaults_of_the_constructor():
     for name, field in AIChannelConfig.model_fields.items():
         assert signature.parameters[name].default == field.default, name
     fallbacks = {"fallback_provider", "fallback_providers"}
-    parts = {"channel_id", "provider", *fallbacks, "memory", "tool_handler", "tool_providers"}
+    parts = {"channel_id", "provider", *fallbacks, "memory", "tool_handler", "tool_providers", "executor"}
     assert set(signature.parameters) - set(AIChannelConfig.model_fields) == parts
 
 

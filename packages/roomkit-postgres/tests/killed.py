@@ -25,7 +25,7 @@ import asyncpg
 from roomkit.abc.errors import DuplicateEventError
 from roomkit.abc.store import Commit, Entry
 from roomkit.models.content import TextContent
-from roomkit.models.delivery import Delivery
+from roomkit.models.delivery import Delivery, DeliveryOutcome
 from roomkit.models.enums import ChannelType, DeliveryState
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.room import Room
@@ -91,9 +91,9 @@ class Worker:
             rows = [Delivery.planned(event, target) for target in TARGETS]
             ends = [self._deliver(row) for row in rows if row.id not in committed.elsewhere]
 
-    def _deliver(self, delivery: Delivery) -> Delivery:
+    def _deliver(self, delivery: Delivery) -> DeliveryOutcome:
         self._say("began", delivery.room_id, delivery.channel_id, str(delivery.event_index))
-        return delivery.replace(
+        return delivery.outcome(
             state=DeliveryState.SENT, attempts=1, provider="acme", provider_message_id=delivery.id
         )
 
@@ -197,7 +197,7 @@ async def finish(dsn: str) -> list[list[str]]:
                 for claimed in await store.claim(room_id, worker):
                     row = claimed.delivery
                     said.append(["began", room_id, row.channel_id, str(row.event_index)])
-                    done = await store.complete([row.replace(state=DeliveryState.SENT)], worker_id=worker)
+                    done = await store.complete([row.outcome(state=DeliveryState.SENT)], worker_id=worker)
                     assert not done.refused
                     said.append(["ended", row.id])
         for state in (DeliveryState.PENDING, DeliveryState.FAILED):

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from roomkit.abc.executor import TurnExecutor
 from roomkit.abc.locks import RoomLockManager
 from roomkit.abc.realtime import RealtimeBackend
 from roomkit.models.base import new_id
-from roomkit_plugins.postgres import PostgresLockManager, PostgresRealtime, line
-from roomkit_plugins.testing.contracts import RealtimeBackendContract, RoomLockManagerContract
+from roomkit_plugins.postgres import (
+    PostgresLockManager,
+    PostgresRealtime,
+    PostgresTurnConfig,
+    PostgresTurnExecutor,
+    line,
+)
+from roomkit_plugins.testing.contracts import (
+    RealtimeBackendContract,
+    RoomLockManagerContract,
+    TurnExecutorContract,
+)
 from roomkit_plugins.testing.contracts.realtime import Ear, signal
 from roomkit_plugins.testing.services import CutProxy
 
@@ -118,3 +130,30 @@ async def test_the_suite_finds_a_backend_that_does_not_prove_its_link(
     link.cut()
     for backend in made:
         await backend.close()
+
+
+class TestPostgresTurnExecutor(TurnExecutorContract):
+    """Every executor is another process as far as the server knows."""
+
+    dsn = ""
+
+    @pytest.fixture
+    def factory(self, postgres_dsn: str) -> Callable[..., PostgresTurnExecutor]:
+        self.dsn = postgres_dsn
+        return lambda **options: PostgresTurnExecutor(
+            PostgresTurnConfig.model_validate({"dsn": postgres_dsn, **options})
+        )
+
+    @property
+    def secrets(self) -> list[str]:
+        return [urlsplit(self.dsn).password or "no password"]
+
+    @property
+    def location(self) -> tuple[str, str, Mapping[str, Any]]:
+        module = "roomkit_plugins.postgres"
+        return f"{module}:PostgresTurnExecutor", f"{module}:PostgresTurnConfig", {"dsn": self.dsn}
+
+    async def break_connections(self, executor: TurnExecutor) -> bool:
+        """End all sessions on the server."""
+        await asyncio.to_thread(end_sessions, self.dsn)
+        return True

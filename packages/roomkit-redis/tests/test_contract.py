@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import override
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, override
 
 import pytest
+from redis.asyncio import Redis
 
+from roomkit.abc.executor import TurnExecutor
 from roomkit.abc.locks import RoomLockManager
 from roomkit.abc.realtime import RealtimeBackend
-from roomkit_plugins.redis import RedisConfig, RedisLockManager, RedisRealtime
+from roomkit_plugins.redis import (
+    RedisConfig,
+    RedisLockManager,
+    RedisRealtime,
+    RedisTurnConfig,
+    RedisTurnExecutor,
+)
+from roomkit_plugins.testing.contracts.executor import TurnExecutorContract
 from roomkit_plugins.testing.contracts.locks import RoomLockManagerContract
 from roomkit_plugins.testing.contracts.realtime import RealtimeBackendContract
 from roomkit_plugins.testing.services import CutProxy, RedisDatabase
@@ -92,3 +101,29 @@ class TestRedisRealtime(RealtimeBackendContract):
         yield make
         for each in made:
             await each.close()
+
+
+class TestRedisTurnExecutor(TurnExecutorContract):
+    """Every executor is another process as far as the server knows."""
+
+    @pytest.fixture
+    def factory(self, redis_url: str) -> Callable[..., RedisTurnExecutor]:
+        self.url = redis_url
+        return lambda **options: RedisTurnExecutor(
+            RedisTurnConfig.model_validate({"url": redis_url, **options})
+        )
+
+    @property
+    @override
+    def location(self) -> tuple[str, str, Mapping[str, Any]]:
+        module = "roomkit_plugins.redis"
+        return f"{module}:RedisTurnExecutor", f"{module}:RedisTurnConfig", {"url": self.url}
+
+    @override
+    async def break_connections(self, executor: TurnExecutor) -> bool:
+        """End all connections of clients, subscribers included."""
+        client = Redis.from_url(self.url)
+        for kind in ("normal", "pubsub"):
+            await client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+        await client.aclose()
+        return True

@@ -27,7 +27,7 @@ from roomkit.abc.errors import DuplicateEventError
 from roomkit.abc.store import Commit, Committed, Completed, Entry
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.content import TextContent
-from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
 from roomkit.models.enums import ChannelType, DeliveryState, ReceiptState
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.room import Room
@@ -53,8 +53,8 @@ def timer(room_id: str, key: str, at: datetime) -> Timer:
     return Timer(id=f"{room_id}-{key}", room_id=room_id, kind="look", due_at=at)
 
 
-def sent(row: Delivery) -> Delivery:
-    return row.replace(
+def sent(row: Delivery) -> DeliveryOutcome:
+    return row.outcome(
         state=DeliveryState.SENT, provider="acme", provider_message_id=f"m-{row.id}", attempts=1
     )
 
@@ -68,7 +68,7 @@ async def commit(
     room_id: str,
     key: str,
     worker: str | None = None,
-    completed: Sequence[Delivery] = (),
+    completed: Sequence[DeliveryOutcome] = (),
     timers_done: Sequence[str] = (),
 ) -> Committed:
     """Commit a message with everything that a commit can write."""
@@ -103,7 +103,7 @@ class Worker:
     def tell(self, *words: str) -> None:
         os.write(self.pipe, f"{' '.join(words)}\n".encode())
 
-    def tell_ended(self, rows: Sequence[Delivery], completed: Completed) -> None:
+    def tell_ended(self, rows: Sequence[DeliveryOutcome], completed: Completed) -> None:
         assert not completed.refused, f"nobody else was there, but {completed.refused} were refused"
         for row in rows:
             self.tell("ended", row.id)
@@ -117,7 +117,7 @@ class Worker:
 
     async def write(self, room_id: str, first: int) -> None:
         """Commit one message after the other, each with the ends of the one before."""
-        rows: list[Delivery] = []
+        rows: list[DeliveryOutcome] = []
         timers_done: list[str] = []
         for number in count(first):
             key = str(number)

@@ -70,8 +70,8 @@ async def test_a_full_disk_ends_no_delivery_by_half(store: SQLiteStore, room: Ro
     ended = row.replace(state=DeliveryState.SENT, reason="x" * 100_000)
     await on_writer(store, lambda connection: _limit_pages(connection, 4))
     with pytest.raises(StoreFullError):
-        await store.complete([ended], worker_id=worker)
-    riding = Commit(room_id=room.id, entries=(), at=NOW, worker_id=worker, completed=[ended])
+        await store.complete([ended.outcome()], worker_id=worker)
+    riding = Commit(room_id=room.id, entries=(), at=NOW, worker_id=worker, completed=[ended.outcome()])
     with pytest.raises(StoreFullError):
         await store.commit(riding)
     assert await store.list_deliveries(room.id) == [row]
@@ -97,7 +97,7 @@ async def test_a_worker_that_cannot_write_hears_why_and_keeps_what_it_holds(
             store.open_lease(60),
             store.claim(room.id, worker),
             store.claim_timers(worker, NOW),
-            store.complete([row.replace(state=DeliveryState.SENT)], worker_id=worker),
+            store.complete([row.outcome(state=DeliveryState.SENT)], worker_id=worker),
             store.close_lease(worker),
         ):
             with pytest.raises(StoreLockedError, match="busy_timeout"):

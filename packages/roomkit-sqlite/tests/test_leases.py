@@ -58,7 +58,7 @@ async def test_a_clock_that_jumps_ends_leases_and_keeps_nobody_waiting(
     assert not await store.renew_lease(worker, 30)
     assert await store.claim(room.id, worker) == []
     ended = claimed.delivery.replace(state=DeliveryState.SENT)
-    assert (await store.complete([ended], worker_id=worker)).refused == [ended.id]
+    assert (await store.complete([ended.outcome()], worker_id=worker)).refused == [ended.id]
 
 
 async def test_a_lease_that_was_not_renewed_in_time_is_over_whatever_the_clock_says_later(
@@ -111,7 +111,7 @@ async def test_what_waits_survives_a_restart(store: SQLiteStore, opener: Opener,
     assert row.holder == worker
     assert await again.renew_lease(worker, HOUR)
     sent = row.replace(state=DeliveryState.SENT, provider="acme", provider_message_id="m")
-    completed = await again.complete([sent], worker_id=worker)
+    completed = await again.complete([sent.outcome()], worker_id=worker)
     assert [(after.event_id, after.receipt, status) for after, status in completed.receipts] == [
         (planned.id, ReceiptState.DELIVERED, early)
     ]

@@ -123,7 +123,7 @@ async def test_what_version_2_added_is_whole(opener: Opener, path: Path) -> None
     ended = claimed.delivery.replace(
         state=DeliveryState.SENT, provider="acme", provider_message_id="vendor-2"
     )
-    ((after, status),) = (await store.complete([ended], worker_id=worker)).receipts
+    ((after, status),) = (await store.complete([ended.outcome()], worker_id=worker)).receipts
     assert (after.receipt, status.message_id) == (ReceiptState.DELIVERED, "vendor-2")
     taken = await store.claim_timers(worker, NOW + timedelta(hours=2))
     assert {each.id: each.claims for each in taken} == {"after:e2": 1, "timers:museum": 0}

@@ -11,7 +11,7 @@ import pytest
 
 from roomkit.abc.store import Commit, Committed, Completed
 from roomkit.kernel.commit import attempt, writer
-from roomkit.models.delivery import Delivery
+from roomkit.models.delivery import DeliveryOutcome
 from roomkit.models.enums import EventType
 from roomkit.models.event import RoomEvent
 from roomkit_plugins.testing.contracts.store.trees import TreesContract, TreeStage, kits_on
@@ -57,8 +57,8 @@ class SwapsEvents(SharedStore):
 
 class NeverEnds(SharedStore):
     @override
-    async def complete(self, deliveries: Sequence[Delivery], **kwargs: Any) -> Completed:
-        kept = [each for each in deliveries if each.channel_id != CARRIER or each.event_index % 3]
+    async def complete(self, outcomes: Sequence[DeliveryOutcome], **kwargs: Any) -> Completed:
+        kept = [each for each in outcomes if each.channel_id != CARRIER or each.event_index % 3]
         return await super().complete(kept, **kwargs)
 
     @override
@@ -69,11 +69,11 @@ class NeverEnds(SharedStore):
 
 class BelievesAnyWorker(SharedStore):
     @override
-    async def complete(self, deliveries: Sequence[Delivery], **kwargs: Any) -> Completed:
-        result = await super().complete(deliveries, **kwargs)
-        for row in deliveries:
+    async def complete(self, outcomes: Sequence[DeliveryOutcome], **kwargs: Any) -> Completed:
+        result = await super().complete(outcomes, **kwargs)
+        for row in outcomes:
             if row.id in result.refused:
-                self._ledger._rows[row.id] = row.replace(holder=None)
+                self._ledger._rows[row.id] = row
         return result
 
 

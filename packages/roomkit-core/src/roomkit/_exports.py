@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import TurnNotParkedError as TurnNotParkedError
     from roomkit.abc.errors import UnknownToolError as UnknownToolError
     from roomkit.abc.errors import WebhookRejected as WebhookRejected
+    from roomkit.abc.executor import QuarantinedTurn as QuarantinedTurn
+    from roomkit.abc.executor import TurnExecutor as TurnExecutor
     from roomkit.abc.http import HTTPProvider as HTTPProvider
     from roomkit.abc.identity import IdentityResolver as IdentityResolver
     from roomkit.abc.locks import RoomLockManager as RoomLockManager
@@ -301,6 +303,26 @@ if TYPE_CHECKING:
     from roomkit.authoring.sniffing import sniffed_type as sniffed_type
     from roomkit.authoring.source import BaseSourceProvider as BaseSourceProvider
     from roomkit.authoring.transport import TransportChannel as TransportChannel
+    from roomkit.authoring.turns.executor import QueueTurnExecutor as QueueTurnExecutor
+    from roomkit.authoring.turns.queue import ClaimStanding as ClaimStanding
+    from roomkit.authoring.turns.queue import ClaimState as ClaimState
+    from roomkit.authoring.turns.queue import QueuedTurn as QueuedTurn
+    from roomkit.authoring.turns.queue import TurnClaim as TurnClaim
+    from roomkit.authoring.turns.queue import TurnOptions as TurnOptions
+    from roomkit.authoring.turns.queue import TurnQueue as TurnQueue
+    from roomkit.authoring.turns.queue import TurnReading as TurnReading
+    from roomkit.authoring.turns.serving import TurnServer as TurnServer
+    from roomkit.authoring.turns.serving import quarantined as quarantined
+    from roomkit.authoring.turns.wire import MalformedTurnError as MalformedTurnError
+    from roomkit.authoring.turns.wire import TurnFrame as TurnFrame
+    from roomkit.authoring.turns.wire import TurnPiece as TurnPiece
+    from roomkit.authoring.turns.wire import TurnRequest as TurnRequest
+    from roomkit.authoring.turns.wire import agent_key as agent_key
+    from roomkit.authoring.turns.wire import decode_frame as decode_frame
+    from roomkit.authoring.turns.wire import decode_request as decode_request
+    from roomkit.authoring.turns.wire import encode_frame as encode_frame
+    from roomkit.authoring.turns.wire import encode_piece as encode_piece
+    from roomkit.authoring.turns.wire import encode_request as encode_request
     from roomkit.kernel.commit.hooks import HookEngine as HookEngine
     from roomkit.kernel.commit.registrations import HookRegistration as HookRegistration
     from roomkit.kernel.delivery.breaker import CircuitBreaker as CircuitBreaker
@@ -312,6 +334,9 @@ if TYPE_CHECKING:
     from roomkit.memory.directory import Identities as Identities
     from roomkit.memory.directory import chosen as chosen
     from roomkit.memory.directory import last_active as last_active
+    from roomkit.memory.executor import InMemoryTurnExecutor as InMemoryTurnExecutor
+    from roomkit.memory.executor import InMemoryTurnQueue as InMemoryTurnQueue
+    from roomkit.memory.executor import TurnTable as TurnTable
     from roomkit.memory.homes import HomeTable as HomeTable
     from roomkit.memory.kept_locks import KeptLocks as KeptLocks
     from roomkit.memory.leases import Leases as Leases
@@ -384,6 +409,7 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext as RoomContext
     from roomkit.models.delivery import Delivery as Delivery
     from roomkit.models.delivery import DeliveryError as DeliveryError
+    from roomkit.models.delivery import DeliveryOutcome as DeliveryOutcome
     from roomkit.models.delivery import DeliveryResult as DeliveryResult
     from roomkit.models.delivery import DeliveryStatus as DeliveryStatus
     from roomkit.models.delivery import InboundMessage as InboundMessage
@@ -559,6 +585,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai import CompactingMemoryConfig as CompactingMemoryConfig
     from roomkit_plugins.ai import EndTurn as EndTurn
     from roomkit_plugins.ai import ModelPrice as ModelPrice
+    from roomkit_plugins.ai import RemoteModel as RemoteModel
+    from roomkit_plugins.ai import RemoteModelConfig as RemoteModelConfig
     from roomkit_plugins.ai import RoleOverride as RoleOverride
     from roomkit_plugins.ai import RunnableTool as RunnableTool
     from roomkit_plugins.ai import SlidingWindowMemory as SlidingWindowMemory
@@ -599,6 +627,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.postgres import PostgresMediaStore as PostgresMediaStore
     from roomkit_plugins.postgres import PostgresRealtime as PostgresRealtime
     from roomkit_plugins.postgres import PostgresStore as PostgresStore
+    from roomkit_plugins.postgres import PostgresTurnConfig as PostgresTurnConfig
+    from roomkit_plugins.postgres import PostgresTurnExecutor as PostgresTurnExecutor
     from roomkit_plugins.pydantic_ai import PydanticAIConfig as PydanticAIConfig
     from roomkit_plugins.pydantic_ai import PydanticAIProvider as PydanticAIProvider
     from roomkit_plugins.rcs import RCSChannel as RCSChannel
@@ -606,6 +636,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.redis import RedisConfig as RedisConfig
     from roomkit_plugins.redis import RedisLockManager as RedisLockManager
     from roomkit_plugins.redis import RedisRealtime as RedisRealtime
+    from roomkit_plugins.redis import RedisTurnConfig as RedisTurnConfig
+    from roomkit_plugins.redis import RedisTurnExecutor as RedisTurnExecutor
     from roomkit_plugins.server import KeyConfig as KeyConfig
     from roomkit_plugins.server import KitServer as KitServer
     from roomkit_plugins.server import Scope as Scope
@@ -779,6 +811,8 @@ HOMES = {
     "ChannelServices": "roomkit.abc.services",
     "ChannelType": "roomkit.models.enums",
     "CircuitBreaker": "roomkit.kernel.delivery.breaker",
+    "ClaimStanding": "roomkit.authoring.turns.queue",
+    "ClaimState": "roomkit.authoring.turns.queue",
     "Claimed": "roomkit.abc.store.records",
     "Clock": "roomkit.abc.clock",
     "CloseError": "roomkit.abc.errors",
@@ -820,6 +854,7 @@ HOMES = {
     "DeliveryError": "roomkit.models.delivery",
     "DeliveryMode": "roomkit.models.enums",
     "DeliveryNotFoundError": "roomkit.abc.errors",
+    "DeliveryOutcome": "roomkit.models.delivery",
     "DeliveryQuery": "roomkit.abc.store.queries",
     "DeliveryResult": "roomkit.models.delivery",
     "DeliveryState": "roomkit.models.enums",
@@ -935,6 +970,8 @@ HOMES = {
     "InMemoryRealtime": "roomkit.memory.realtime",
     "InMemoryStore": "roomkit.memory.store",
     "InMemoryTaskRunner": "roomkit_plugins.agents",
+    "InMemoryTurnExecutor": "roomkit.memory.executor",
+    "InMemoryTurnQueue": "roomkit.memory.executor",
     "InboundMessage": "roomkit.models.delivery",
     "InboundResult": "roomkit.models.delivery",
     "InboundRoomRouter": "roomkit.abc.router",
@@ -970,6 +1007,7 @@ HOMES = {
     "MCPToolProvider": "roomkit_plugins.mcp",
     "MCPUnavailableError": "roomkit_plugins.mcp",
     "MEDIA_TYPES": "roomkit.models.media",
+    "MalformedTurnError": "roomkit.authoring.turns.wire",
     "MediaContent": "roomkit.models.content",
     "MediaForm": "roomkit.models.enums",
     "MediaNotConfiguredError": "roomkit.abc.errors",
@@ -1063,6 +1101,8 @@ HOMES = {
     "PostgresMediaStore": "roomkit_plugins.postgres",
     "PostgresRealtime": "roomkit_plugins.postgres",
     "PostgresStore": "roomkit_plugins.postgres",
+    "PostgresTurnConfig": "roomkit_plugins.postgres",
+    "PostgresTurnExecutor": "roomkit_plugins.postgres",
     "ProcessTimeoutError": "roomkit.abc.errors",
     "ProtocolTrace": "roomkit.models.trace",
     "ProvidedTool": "roomkit.abc.tools",
@@ -1073,6 +1113,9 @@ HOMES = {
     "PydanticAIProvider": "roomkit_plugins.pydantic_ai",
     "PyroscopeProfiler": "roomkit_plugins.pyroscope",
     "PythonMixerProvider": "roomkit_plugins.voice",
+    "QuarantinedTurn": "roomkit.abc.executor",
+    "QueueTurnExecutor": "roomkit.authoring.turns.executor",
+    "QueuedTurn": "roomkit.authoring.turns.queue",
     "Quoted": "roomkit.abc.log",
     "Qwen3ASRProvider": "roomkit_plugins.qwen",
     "Qwen3TTSProvider": "roomkit_plugins.qwen",
@@ -1119,6 +1162,10 @@ HOMES = {
     "RedisConfig": "roomkit_plugins.redis",
     "RedisLockManager": "roomkit_plugins.redis",
     "RedisRealtime": "roomkit_plugins.redis",
+    "RedisTurnConfig": "roomkit_plugins.redis",
+    "RedisTurnExecutor": "roomkit_plugins.redis",
+    "RemoteModel": "roomkit_plugins.ai",
+    "RemoteModelConfig": "roomkit_plugins.ai",
     "ResamplerProvider": "roomkit.abc.voice.stages",
     "ResponseSchema": "roomkit.models.generation",
     "ResultStream": "roomkit.abc.voice.streams",
@@ -1310,15 +1357,25 @@ HOMES = {
     "TranscriptionEvent": "roomkit.abc.voice.events",
     "TranscriptionResult": "roomkit.abc.voice.stt",
     "TransportChannel": "roomkit.authoring.transport",
+    "TurnClaim": "roomkit.authoring.turns.queue",
     "TurnCompleteEvent": "roomkit.abc.voice.events",
     "TurnContext": "roomkit.abc.voice.turns",
     "TurnDecision": "roomkit.abc.voice.turns",
     "TurnDetector": "roomkit.abc.voice.turns",
     "TurnEntry": "roomkit.abc.voice.turns",
+    "TurnExecutor": "roomkit.abc.executor",
+    "TurnFrame": "roomkit.authoring.turns.wire",
     "TurnIncompleteEvent": "roomkit.abc.voice.events",
     "TurnNotParkedError": "roomkit.abc.errors",
+    "TurnOptions": "roomkit.authoring.turns.queue",
+    "TurnPiece": "roomkit.authoring.turns.wire",
     "TurnProfile": "roomkit.abc.voice.turns",
+    "TurnQueue": "roomkit.authoring.turns.queue",
+    "TurnReading": "roomkit.authoring.turns.queue",
     "TurnReport": "roomkit.abc.voice.turns",
+    "TurnRequest": "roomkit.authoring.turns.wire",
+    "TurnServer": "roomkit.authoring.turns.serving",
+    "TurnTable": "roomkit.memory.executor",
     "TurnTimeoutError": "roomkit_plugins.ai",
     "Turns": "roomkit.abc.services.turns",
     "TwilioConfig": "roomkit_plugins.twilio",
@@ -1390,6 +1447,7 @@ HOMES = {
     "ZoneFrom": "roomkit.models.scheduling",
     "ZoneName": "roomkit.models.zone",
     "admits": "roomkit.models.visibility",
+    "agent_key": "roomkit.authoring.turns.wire",
     "assert_history": "roomkit_plugins.testing",
     "assert_loop_stays_free": "roomkit_plugins.testing",
     "assert_nothing_leaks": "roomkit_plugins.testing",
@@ -1411,8 +1469,13 @@ HOMES = {
     "create_app": "roomkit_plugins.server",
     "create_vllm_provider": "roomkit_plugins.openai",
     "current_tool_call": "roomkit_plugins.ai",
+    "decode_frame": "roomkit.authoring.turns.wire",
+    "decode_request": "roomkit.authoring.turns.wire",
     "default_address_type": "roomkit.models.channel",
     "departed_senders": "roomkit.models.participant",
+    "encode_frame": "roomkit.authoring.turns.wire",
+    "encode_piece": "roomkit.authoring.turns.wire",
+    "encode_request": "roomkit.authoring.turns.wire",
     "error_text": "roomkit.models.values",
     "estimate_context_tokens": "roomkit_plugins.ai",
     "estimate_tokens": "roomkit_plugins.ai",
@@ -1452,6 +1515,7 @@ HOMES = {
     "parse_voicemeup_webhook": "roomkit_plugins.voicemeup",
     "pause_before": "roomkit.authoring.retry",
     "printable": "roomkit.models.escaping",
+    "quarantined": "roomkit.authoring.turns.serving",
     "retry_with_backoff": "roomkit.authoring.retry",
     "run_virtual": "roomkit_plugins.testing",
     "seconds_of": "roomkit.abc.duration",
@@ -1479,6 +1543,7 @@ COMPONENTS = {
     "ai:mistral": "roomkit-mistral",
     "ai:openai": "roomkit-openai",
     "ai:pydantic-ai": "roomkit-pydantic-ai",
+    "ai:remote": "roomkit-ai",
     "ai:vllm": "roomkit-openai",
     "backchannel:words": "roomkit-backchannel",
     "channel:agent": "roomkit-agents",
@@ -1501,6 +1566,8 @@ COMPONENTS = {
     "email:elasticemail": "roomkit-elasticemail",
     "email:sendgrid": "roomkit-sendgrid",
     "email:smtp": "roomkit-smtp",
+    "executor:postgres": "roomkit-postgres",
+    "executor:redis": "roomkit-redis",
     "fetch:pinned": "roomkit-media",
     "http:webhook": "roomkit-http",
     "locks:postgres": "roomkit-postgres",

@@ -22,8 +22,11 @@ from roomkit.abc.errors import (
     WebhookRejected,
 )
 from roomkit.abc.services.fetch import Fetched, GuardedFetch
+from roomkit.authoring.turns.queue import TurnOptions
+from roomkit.authoring.turns.wire import agent_key
 from roomkit.kernel.flow import permissions
 from roomkit.kernel.runtime.framework_events import FRAMEWORK_EVENTS
+from roomkit.memory.executor import InMemoryTurnExecutor
 from roomkit.memory.media import InMemoryMediaStore
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.base import utcnow
@@ -41,6 +44,7 @@ from roomkit.models.enums import (
     ParticipantStatus,
 )
 from roomkit.models.event import RoomEvent
+from roomkit.models.generation import AIContext
 from roomkit.models.hook import GATES, HookResult, InjectedEvent
 from roomkit.models.identity import Identity, IdentityHookResult
 from roomkit.models.invoke import WebhookInvoke
@@ -573,6 +577,21 @@ async def scene_parked_turns(stage, sight):
     await stage.kit.resume_turn("r1", second.turn_id, {"c1": "yes"})
 
 
+async def scene_executed_turns(stage, sight):
+    """Executor processes that are lost: one in the middle of an answer, one before it began."""
+    options = TurnOptions(lease_seconds=1, max_attempts=1)
+    for frames in (['{"version":1,"items":[],"last":false}'], []):
+        executor = InMemoryTurnExecutor(options)
+        executor.bind(stage.kit.services)
+        asking = asyncio.ensure_future(sight.trying(executor.generate("bot", AIContext())))
+        await asyncio.sleep(0.1)  # virtual time
+        (claim,) = await executor.queue.claim([agent_key("bot")], 1)
+        for number, frame in enumerate(frames, 1):
+            await executor.queue.append(claim, number, frame)
+        await asking
+        await executor.close()
+
+
 async def scene_followers(stage, sight):
     """A follower of a room that is deleted."""
     alice = await stage.socket("alice")
@@ -685,9 +704,9 @@ class Choosy(InMemoryStore):
         self._refuse(commit.completed)
         return await super().commit(commit)
 
-    async def complete(self, deliveries, **options):
-        self._refuse(deliveries)
-        return await super().complete(deliveries, **options)
+    async def complete(self, outcomes, **options):
+        self._refuse(outcomes)
+        return await super().complete(outcomes, **options)
 
     def _refuse(self, rows):
         if any(row.provider_message_id is not None or row.channel_id == "never" for row in rows):

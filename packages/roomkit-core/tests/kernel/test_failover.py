@@ -20,6 +20,7 @@ from roomkit.models import (
     ChannelCapabilities,
     ChannelType,
     Delivery,
+    DeliveryOutcome,
     DeliveryState,
     DeliveryStatus,
     ProviderResult,
@@ -142,10 +143,10 @@ async def test_while_the_store_cannot_record_a_move_there_is_none(staging: Any) 
     """A worker that reclaimed the delivery could not know that another provider has it."""
 
     class Failing(SharedStore):
-        async def complete(self, deliveries: Sequence[Delivery], **options: Any) -> Any:
-            if any(each.state is DeliveryState.PENDING for each in deliveries):
+        async def complete(self, outcomes: Sequence[DeliveryOutcome], **options: Any) -> Any:
+            if any(each.state is DeliveryState.PENDING for each in outcomes):
                 raise StoreUnavailableError("planted")
-            return await super().complete(deliveries, **options)
+            return await super().complete(outcomes, **options)
 
     async with staging(store=Failing(), single_process=True) as stage:
         first = MockSMSProvider(name="a", fail_with=failing(ErrorCode.SERVER))

@@ -15,7 +15,7 @@ from roomkit.abc.store import Commit, Committed, Completed, Entry
 from roomkit.kernel.runtime.lease import is_outcome_unknown
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.channel import ChannelOutput
-from roomkit.models.delivery import Delivery, ProviderResult
+from roomkit.models.delivery import Delivery, DeliveryOutcome, ProviderResult
 from roomkit.models.enums import DeliveryState
 from roomkit_plugins.testing import RecordingChannel
 
@@ -32,13 +32,13 @@ class Choosy(InMemoryStore):
     """Outlives its workers, and refuses an outcome for what a vendor said of it, whatever goes with it."""
 
     write_delay = 0.5
-    refuses: Callable[[Delivery], bool] = staticmethod(lambda row: row.provider_message_id is not None)
+    refuses: Callable[[DeliveryOutcome], bool] = staticmethod(lambda row: row.provider_message_id is not None)
 
     @property
     def is_process_local(self) -> bool:
         return False
 
-    def _refuse(self, rows: Sequence[Delivery]) -> None:
+    def _refuse(self, rows: Sequence[DeliveryOutcome]) -> None:
         if any(map(self.refuses, rows)):
             raise InvalidInputError("an outcome cannot be stored; nothing was stored")
 
@@ -48,9 +48,9 @@ class Choosy(InMemoryStore):
         return await super().commit(commit)
 
     @override
-    async def complete(self, deliveries: Sequence[Delivery], **options: Any) -> Completed:
-        self._refuse(deliveries)
-        return await super().complete(deliveries, **options)
+    async def complete(self, outcomes: Sequence[DeliveryOutcome], **options: Any) -> Completed:
+        self._refuse(outcomes)
+        return await super().complete(outcomes, **options)
 
 
 async def _say_in_two_rooms(stage: Any) -> list[Delivery]:
@@ -97,7 +97,7 @@ async def test_an_outcome_that_was_refused_is_written_once_the_store_takes_it(
     """With growing pauses, for that outcome alone; the delivery is not made again, and is reported once."""
     store, refusals = Choosy(), []
 
-    def refuses(row: Delivery) -> bool:
+    def refuses(row: DeliveryOutcome) -> bool:
         if row.channel_id == "bad" and len(refusals) < 30:
             refusals.append(asyncio.get_running_loop().time())
             return True

@@ -56,9 +56,9 @@ async def furnish(store: InMemoryStore, room_id: str, worker: str) -> list[Deliv
     await say(store, room_id, "sms")
     await say(store, room_id, "push", worker_id=worker)
     rows = await store.list_deliveries(room_id)
-    await store.complete([rows[0].replace(provider="acme", provider_message_id="m1", parts=("m1", "p1"))])
+    await store.complete([rows[0].outcome(provider="acme", provider_message_id="m1", parts=("m1", "p1"))])
     again = {"state": DeliveryState.SENT, "provider": "acme", "provider_message_id": "m2"}
-    await store.complete([rows[0].replace(**again), rows[1].replace(state=DeliveryState.FAILED)])
+    await store.complete([rows[0].outcome(**again), rows[1].outcome(state=DeliveryState.FAILED)])
     await store.reopen_delivery(rows[1].id)
     await store.mark_all_read(room_id, "sms")
     await store.claim_timers(worker, NOW, limit=1)
@@ -86,7 +86,7 @@ async def test_a_deleted_room_leaves_nothing_behind(store: InMemoryStore) -> Non
     rows = await furnish(store, "r", worker)
     assert len(contents(store)) > len(before) + 10
     await store.delete_room("r")
-    late = [row.replace(state=DeliveryState.SENT, provider="acme", provider_message_id="m3") for row in rows]
+    late = [row.outcome(state=DeliveryState.SENT, provider="acme", provider_message_id="m3") for row in rows]
     for worker_id in (worker, None):
         result = await store.complete(late, worker_id=worker_id, timers_done=["a1", "a2"])
         assert list(result.refused) == [row.id for row in rows]
@@ -99,7 +99,7 @@ async def test_a_pruned_timeline_leaves_nothing_behind(store: InMemoryStore) -> 
     before = len(contents(store))
     for number in range(5):
         result = await say(store, "r", "sms", key=f"key {number}")
-        row = Delivery.planned(result.events[0], "sms").replace(
+        row = Delivery.planned(result.events[0], "sms").outcome(
             state=DeliveryState.SENT, provider="acme", provider_message_id=f"m{number}"
         )
         await store.complete([row])
@@ -151,10 +151,10 @@ async def test_workers_find_what_was_there_before_the_first_of_them(store: InMem
     for _ in range(4):
         result = await say(store, "r", "sms")
         rows.append(Delivery.planned(result.events[0], "sms"))
-    await store.complete([rows[0].replace(state=DeliveryState.SENT)])
-    await store.complete([rows[1].replace(state=DeliveryState.FAILED)])
+    await store.complete([rows[0].outcome(state=DeliveryState.SENT)])
+    await store.complete([rows[1].outcome(state=DeliveryState.FAILED)])
     await store.reopen_delivery(rows[1].id)
-    await store.complete([rows[2].replace(attempts=1)])
+    await store.complete([rows[2].outcome(attempts=1)])
     worker = await store.open_lease(60)
     assert (await say(store, "r", "sms", worker_id=worker)).elsewhere
     claimed = await store.claim("r", worker)
@@ -193,7 +193,7 @@ async def test_receipts_wait_for_a_day(store: InMemoryStore) -> None:
     await store.record_receipt(third, ReceiptState.READ)
     row = Delivery.planned((await say(store, "r", "sms")).events[0], "sms")
     sent = row.replace(provider="acme", provider_message_id="second", parts=("first", "third"))
-    result = await store.complete([sent])
+    result = await store.complete([sent.outcome()])
     assert [status for _, status in result.receipts] == [second, third, third]
     assert store._ledger._waiting._by_key == {}
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic_core import to_json
 
 from roomkit.models.content import SystemContent, TextContent
-from roomkit.models.delivery import Delivery
+from roomkit.models.delivery import OUTCOME_FIELDS, Delivery, DeliveryOutcome
 from roomkit.models.enums import (
     ChannelDirection,
     ChannelType,
@@ -69,6 +72,38 @@ def test_a_delivery_has_each_of_its_message_ids_once(
     """The message's own first; parts of no message are none."""
     row = Delivery.planned(said(), "sms").replace(provider_message_id=message_id, parts=parts)
     assert row.message_ids == expected
+
+
+def test_an_outcome_has_the_fields_of_its_delivery_but_for_the_stores_own() -> None:
+    """One definition in two forms: the same names, with the same defaults."""
+    of_the_row = Delivery.model_fields
+    assert of_the_row.keys() - set(OUTCOME_FIELDS) == {"id", "receipt", "holder", "claims"}
+    assert set(OUTCOME_FIELDS) <= of_the_row.keys()
+    defaults = {each.name: each.default for each in fields(DeliveryOutcome) if each.default is not MISSING}
+    assert defaults.pop("unknown") is None
+    assert defaults == {name: of_the_row[name].default for name in defaults}
+
+
+@PROPERTY
+@given(row=records(Delivery), holder=st.none() | st.just("worker"))
+def test_an_outcome_makes_the_row_that_it_was_made_of(row: Delivery, holder: str | None) -> None:
+    """What the store adds is added to it; without, no worker holds it, and it has no receipt."""
+    row = row.replace(id=f"{row.event_id}:{row.channel_id}")
+    own = {"receipt": row.receipt, "claims": row.claims, "holder": holder}
+    outcome = row.outcome()
+    assert outcome.id == row.id
+    assert outcome.message_ids == row.message_ids
+    assert outcome.delivery(**own) == row.replace(holder=holder)
+    assert outcome.delivery() == row.replace(receipt=None, holder=None, claims=0)
+    assert row.outcome(attempts=7) == replace(outcome, attempts=7)
+
+
+def test_an_outcome_keeps_what_a_newer_version_added_to_its_row() -> None:
+    stored = Delivery.planned(said(), "sms").model_dump(mode="json")
+    newer = Delivery.from_stored(json.dumps({**stored, "colour": "blue"}))
+    written = newer.outcome(state=DeliveryState.SENT).delivery()
+    assert json.loads(written.model_dump_json())["colour"] == "blue"
+    assert newer.outcome().delivery() == newer
 
 
 def test_claims_are_counted_from_nothing() -> None:

@@ -8,7 +8,7 @@ import re
 import asyncpg
 import pytest
 
-from roomkit.models.delivery import Delivery
+from roomkit.models.delivery import Delivery, DeliveryOutcome
 from roomkit.models.enums import DeliveryState
 from roomkit.models.room import Room
 from roomkit_plugins.postgres import PostgresStore, ledger, loads
@@ -38,7 +38,9 @@ async def test_a_message_is_two_round_trips(stores: StoreMaker, dsn: str) -> Non
             assert proxy.requests - before == 2
 
 
-async def _say(store: PostgresStore, room: Room, worker: str, ends: list[Delivery]) -> list[Delivery]:
+async def _say(
+    store: PostgresStore, room: Room, worker: str, ends: list[DeliveryOutcome]
+) -> list[DeliveryOutcome]:
     record = await store.load(room.id, recent=20, key="key")
     assert record is not None
     committed = await send(
@@ -53,7 +55,7 @@ async def _say(store: PostgresStore, room: Room, worker: str, ends: list[Deliver
     assert not committed.elsewhere
     assert not committed.completed.refused
     return [
-        Delivery.planned(committed.events[0], target).replace(state=DeliveryState.SENT) for target in TARGETS
+        Delivery.planned(committed.events[0], target).outcome(state=DeliveryState.SENT) for target in TARGETS
     ]
 
 

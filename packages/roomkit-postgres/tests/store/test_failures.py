@@ -59,7 +59,7 @@ async def _complete(store: PostgresStore, room: Room, worker: str) -> object:
     row = await store.get_delivery("event:sms")
     assert row is not None
     sent = row.replace(state=DeliveryState.SENT, provider="p", provider_message_id="m")
-    done = await store.complete([sent], worker_id=worker)
+    done = await store.complete([sent.outcome()], worker_id=worker)
     assert not done.refused
     assert [(after.id, after.receipt) for after, _ in done.receipts] == [("event:sms", ReceiptState.READ)]
     return done
@@ -188,7 +188,7 @@ async def test_outcomes_that_did_not_wait_for_the_disk_are_written_again_after_a
     worker = await store.open_lease(600)
     committed = await send(store, event(room.id), targets=TARGETS, worker_id=worker)
     ended = [
-        Delivery.planned(committed.events[0], each).replace(state=DeliveryState.SENT) for each in TARGETS
+        Delivery.planned(committed.events[0], each).outcome(state=DeliveryState.SENT) for each in TARGETS
     ]
     shown = await store.complete(ended, worker_id=worker, durable=False)
     assert list(shown.refused) == []

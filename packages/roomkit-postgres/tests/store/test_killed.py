@@ -26,7 +26,7 @@ async def main():
         (claimed,) = await store.claim(room_id, worker)
         os.kill(os.getpid(), signal.SIGSTOP)
         done = await store.complete(
-            [claimed.delivery.replace(state=DeliveryState.SENT)], worker_id=worker
+            [claimed.delivery.outcome(state=DeliveryState.SENT)], worker_id=worker
         )
         print(*done.refused, await store.renew_lease(worker, 60))
 
@@ -67,5 +67,5 @@ async def test_a_worker_that_was_paused_beyond_its_lease_ends_nothing(stores: St
     row = await store.get_delivery("event:sms")
     assert row is not None
     assert (row.state, row.holder) == (DeliveryState.PENDING, worker)
-    done = await store.complete([row.replace(state=DeliveryState.SENT)], worker_id=worker)
+    done = await store.complete([row.outcome(state=DeliveryState.SENT)], worker_id=worker)
     assert not done.refused

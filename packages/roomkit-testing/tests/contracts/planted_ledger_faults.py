@@ -18,7 +18,7 @@ from planting import planted
 
 from roomkit.abc.store import Claimed, Commit, Committed, Completed
 from roomkit.memory.store import InMemoryStore
-from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState
 from roomkit_plugins.testing.contracts import ConversationStoreContract
 
@@ -40,10 +40,10 @@ class SplitsIdsAtTheFirstColon(InMemoryStore):
 
 @found_by("test_a_row_that_has_ended_is_not_changed_again[sent]")
 class ReopensRows(InMemoryStore):
-    def _complete(self, deliveries: Sequence[Delivery], *rest: Any) -> Completed:
-        for delivery in deliveries:
+    def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
+        for delivery in outcomes:
             self._ledger._rows.pop(delivery.id, None)
-        return super()._complete(deliveries, *rest)
+        return super()._complete(outcomes, *rest)
 
 
 @found_by("test_what_is_not_there_is_refused", "test_several_rows_are_completed_together")
@@ -54,9 +54,9 @@ class RefusesNothing(InMemoryStore):
 
 @found_by("test_what_is_not_there_is_refused")
 class WritesRowsOfNoEvent(InMemoryStore):
-    def _complete(self, deliveries: Sequence[Delivery], *rest: Any) -> Completed:
-        result = super()._complete(deliveries, *rest)
-        self._ledger._rows.update((row.id, row) for row in deliveries if row.id in result.refused)
+    def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
+        result = super()._complete(outcomes, *rest)
+        self._ledger._rows.update((row.id, row) for row in outcomes if row.id in result.refused)
         return result
 
 
@@ -87,8 +87,8 @@ class ForgetsWhyItGaveUp(InMemoryStore):
 @found_by("test_only_what_failed_is_opened_again_or_given_up")
 class ReopensWhatWasSent(InMemoryStore):
     async def reopen_delivery(self, delivery_id: str) -> Delivery:
-        row = self._ledger._rows.get(delivery_id)
-        if row is not None:
+        row = self._ledger.get(delivery_id)
+        if row is not None and delivery_id in self._ledger._rows:
             self._ledger._rows[delivery_id] = row.replace(state=DeliveryState.FAILED)
         return await super().reopen_delivery(delivery_id)
 
@@ -173,11 +173,11 @@ class BelievesTheFirstPart(InMemoryStore):
 
 @found_by("test_a_late_end_does_not_take_a_receipt_back")
 class EndsWithoutTheReceipt(InMemoryStore):
-    def _complete(self, deliveries: Sequence[Delivery], *rest: Any) -> Completed:
-        result = super()._complete(deliveries, *rest)
-        for row in deliveries:
+    def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
+        result = super()._complete(outcomes, *rest)
+        for row in outcomes:
             if row.id not in result.refused:
-                kept = self._ledger._rows[row.id].replace(receipt=row.receipt)
+                kept = self._ledger.get(row.id).replace(receipt=None)
                 self._ledger._rows[row.id] = kept
         return result
 
@@ -271,9 +271,9 @@ class MatchesAgain(InMemoryStore):
 
 @found_by("test_a_refused_end_takes_no_receipt_along", "test_a_refused_end_takes_no_receipt")
 class MatchesWhatItRefuses(InMemoryStore):
-    def _complete(self, deliveries: Sequence[Delivery], *rest: Any) -> Completed:
-        result = super()._complete(deliveries, *rest)
-        for row in deliveries:
+    def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
+        result = super()._complete(outcomes, *rest)
+        for row in outcomes:
             self._ledger._waiting.take([(row.provider or "", row.provider_message_id or "")])
         return result
 
@@ -291,21 +291,21 @@ class KeepsReceiptsWithoutEnd(InMemoryStore):
 
 @found_by("test_the_id_of_an_earlier_attempt_still_leads_to_the_row")
 class ForgetsEarlierAttempts(InMemoryStore):
-    def _complete(self, deliveries: Sequence[Delivery], *rest: Any) -> Completed:
-        for row in deliveries:
+    def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
+        for row in outcomes:
             ids = self._ledger._by_message_id
             for key in [key for key, owner in ids.items() if owner == row.id]:
                 del ids[key]
-        return super()._complete(deliveries, *rest)
+        return super()._complete(outcomes, *rest)
 
 
 @found_by("test_no_receipt_is_lost_between_a_send_and_its_record")
 class LooksForReceiptsTooEarly(InMemoryStore):
-    async def complete(self, deliveries: Sequence[Delivery], **rest: Any) -> Completed:
-        ids = [(row.provider or "", row.provider_message_id or "") for row in deliveries]
+    async def complete(self, outcomes: Sequence[DeliveryOutcome], **rest: Any) -> Completed:
+        ids = [(row.provider or "", row.provider_message_id or "") for row in outcomes]
         early = self._ledger._waiting.take(ids)
         await asyncio.sleep(0)
-        result = await super().complete(deliveries, **rest)
+        result = await super().complete(outcomes, **rest)
         for status, receipt in early:
             await self.record_receipt(status, receipt)
         return replace(result, receipts=[])
@@ -420,9 +420,9 @@ class HasOneLaneForAll(InMemoryStore):
 
 @found_by("test_a_lane_is_free_again_when_nothing_in_it_is_pending")
 class NeverFreesALane(InMemoryStore):
-    def _complete(self, deliveries: Sequence[Delivery], *rest: Any) -> Completed:
+    def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
         lanes, self._ledger._lanes = self._ledger._lanes, None
-        result = super()._complete(deliveries, *rest)
+        result = super()._complete(outcomes, *rest)
         self._ledger._lanes = lanes
         return result
 

@@ -23,7 +23,7 @@ from roomkit.abc.errors import (
 from roomkit.abc.store import Commit, Committed, Completed, DeliveryQuery, HomeRecord
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.base import EMPTY
-from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
 from roomkit.models.enums import ReceiptState
 from roomkit.models.event import Generation, RoomEvent
 from roomkit.models.identity import Identity
@@ -90,8 +90,8 @@ class ForgetsAFieldOfRooms(InMemoryStore):
 
 @found_by("test_every_field_of_a_row_is_kept")
 class ForgetsAFieldOfRows(InMemoryStore):
-    def _complete(self, deliveries: Sequence[Delivery], *rest: Any) -> Completed:
-        return super()._complete([row.replace(duration_ms=None) for row in deliveries], *rest)
+    def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
+        return super()._complete([replace(row, duration_ms=None) for row in outcomes], *rest)
 
 
 @found_by("test_every_field_of_a_timer_is_kept")

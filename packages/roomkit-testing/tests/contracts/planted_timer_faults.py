@@ -18,7 +18,7 @@ from planting import planted
 
 from roomkit.abc.store import Commit, Committed, Completed
 from roomkit.memory.store import InMemoryStore
-from roomkit.models.delivery import Delivery
+from roomkit.models.delivery import DeliveryOutcome
 from roomkit.models.timer import Timer
 from roomkit_plugins.testing.contracts import ConversationStoreContract
 
@@ -158,10 +158,10 @@ class TrustsTheCommittersClock(InMemoryStore):
 @found_by("test_only_its_holder_completes_a_timer_as_a_worker")
 class LetsAnybodyAnswer(InMemoryStore):
     def _complete(
-        self, deliveries: Sequence[Delivery], worker_id: Any, timers_done: Sequence[str]
+        self, outcomes: Sequence[DeliveryOutcome], worker_id: Any, timers_done: Sequence[str]
     ) -> Completed:
         self._timers.remove(timers_done)
-        return self._ledger.complete(deliveries, worker_id)
+        return self._ledger.complete(outcomes, worker_id)
 
 
 @found_by("test_the_timers_of_a_room_are_listed_by_their_time")

@@ -24,7 +24,7 @@ from roomkit.abc.errors import (
 from roomkit.abc.store import Commit, Committed, Completed
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.base import utcnow
-from roomkit.models.delivery import Delivery
+from roomkit.models.delivery import Delivery, DeliveryOutcome
 from roomkit.models.event import RoomEvent
 from roomkit.models.value import Value
 from roomkit_plugins.testing.contracts import ConversationStoreContract
@@ -236,62 +236,61 @@ class FindsTheOldestEvent(InMemoryStore):
 @found_by("test_an_outcome_that_is_not_durable_frees_its_lane_and_is_written_again")
 class PutsOffWhatIsNotDurable(InMemoryStore):
     async def complete(
-        self, deliveries: Sequence[Delivery], *, durable: bool = True, **rest: Any
+        self, outcomes: Sequence[DeliveryOutcome], *, durable: bool = True, **rest: Any
     ) -> Completed:
-        return await super().complete(deliveries if durable else (), **rest)
+        return await super().complete(outcomes if durable else (), **rest)
 
 
 @found_by("test_only_the_holder_completes_as_a_worker", "test_a_worker_that_overslept_is_refused")
 class AsksForNoHolder(InMemoryStore):
     def _complete(
-        self, deliveries: Sequence[Delivery], worker_id: Any, timers_done: Sequence[str]
+        self, outcomes: Sequence[DeliveryOutcome], worker_id: Any, timers_done: Sequence[str]
     ) -> Completed:
-        return super()._complete(deliveries, None, timers_done)
+        return super()._complete(outcomes, None, timers_done)
 
 
 @found_by("test_a_takeover_and_a_late_end_at_once_are_one_or_the_other")
 class AsksForTheHolderTooEarly(InMemoryStore):
     async def complete(
         self,
-        deliveries: Sequence[Delivery],
+        outcomes: Sequence[DeliveryOutcome],
         *,
         worker_id: str | None = None,
         timers_done: Sequence[str] = (),
         durable: bool = True,
     ) -> Completed:
-        mine = [row for row in deliveries if self._ledger._rows[row.id].holder == worker_id]
+        mine = [row for row in outcomes if self._ledger.get(row.id).holder == worker_id]
         await asyncio.sleep(0)
-        return await super().complete(mine if worker_id else deliveries, timers_done=timers_done)
+        return await super().complete(mine if worker_id else outcomes, timers_done=timers_done)
 
 
 @found_by("test_what_is_completed_without_a_worker_may_be_anybodys")
 class RefusesWhoIsNoWorker(InMemoryStore):
     def _complete(
-        self, deliveries: Sequence[Delivery], worker_id: Any, timers_done: Sequence[str]
+        self, outcomes: Sequence[DeliveryOutcome], worker_id: Any, timers_done: Sequence[str]
     ) -> Completed:
-        return super()._complete(deliveries, worker_id or "another", timers_done)
+        return super()._complete(outcomes, worker_id or "another", timers_done)
 
 
 @found_by("test_a_row_keeps_its_holder_and_its_claims_until_it_ends")
 class KeepsTheHolderOfWhatEnded(InMemoryStore):
-    def _complete(self, deliveries: Sequence[Delivery], *rest: Any) -> Completed:
-        before = {row.id: self._ledger.get(row.id) for row in deliveries}
-        result = super()._complete(deliveries, *rest)
+    def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
+        before = {row.id: self._ledger.get(row.id) for row in outcomes}
+        result = super()._complete(outcomes, *rest)
         for row_id, row in before.items():
             if row is not None and row_id not in result.refused:
-                after = self._ledger._rows[row_id]
+                after = self._ledger.get(row_id)
                 self._ledger._rows[row_id] = after.replace(holder=row.holder)
         return result
 
 
 @found_by("test_a_row_keeps_its_holder_and_its_claims_until_it_ends")
-class BelievesInTheGivenClaims(InMemoryStore):
-    def _complete(self, deliveries: Sequence[Delivery], *rest: Any) -> Completed:
-        result = super()._complete(deliveries, *rest)
-        for row in deliveries:
+class ForgetsTheClaims(InMemoryStore):
+    def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
+        result = super()._complete(outcomes, *rest)
+        for row in outcomes:
             if row.id not in result.refused:
-                after = self._ledger._rows[row.id]
-                self._ledger._rows[row.id] = after.replace(claims=row.claims)
+                self._ledger._rows[row.id] = self._ledger.get(row.id).replace(claims=0)
         return result
 
 

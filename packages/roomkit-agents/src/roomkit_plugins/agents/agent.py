@@ -23,6 +23,7 @@ from roomkit_plugins.ai.tools import EndTurn, RunnableTool, current_tool_call
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
+    from roomkit.abc.executor import TurnExecutor
     from roomkit.abc.memory import MemoryProvider
     from roomkit.abc.tools import ToolProvider
     from roomkit.kernel.kit import RoomKit
@@ -74,6 +75,7 @@ class AgentOptions(TypedDict, total=False):
     prices: Mapping[str, ModelPrice]
     max_turn_cost: float | None
     max_room_cost: float | None
+    executor: TurnExecutor | None
 
 
 class Agent(AIChannel):

@@ -28,6 +28,7 @@ def roomkit_register(registry: Registry) -> None:
             "fallback_providers": ["ai"],
             "memory": "memory",
             "tool_providers": ["tools"],
+            "executor": "executor",
         },
     )
     registry.add(

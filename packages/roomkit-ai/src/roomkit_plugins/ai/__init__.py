@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.config import AIChannelConfig as AIChannelConfig
     from roomkit_plugins.ai.config import BudgetAwareMemoryConfig as BudgetAwareMemoryConfig
     from roomkit_plugins.ai.config import CompactingMemoryConfig as CompactingMemoryConfig
+    from roomkit_plugins.ai.config import RemoteModelConfig as RemoteModelConfig
     from roomkit_plugins.ai.config import SlidingWindowMemoryConfig as SlidingWindowMemoryConfig
     from roomkit_plugins.ai.errors import AnswerTooLongError as AnswerTooLongError
     from roomkit_plugins.ai.errors import BudgetError as BudgetError
     from roomkit_plugins.ai.errors import StalledAnswerError as StalledAnswerError
     from roomkit_plugins.ai.errors import ToolLoopError as ToolLoopError
     from roomkit_plugins.ai.errors import TurnTimeoutError as TurnTimeoutError
+    from roomkit_plugins.ai.executed import RemoteModel as RemoteModel
     from roomkit_plugins.ai.memory import BudgetAwareMemory as BudgetAwareMemory
     from roomkit_plugins.ai.memory import SlidingWindowMemory as SlidingWindowMemory
     from roomkit_plugins.ai.policy import RoleOverride as RoleOverride
@@ -43,6 +45,8 @@ else:
             "CompactingMemory": "summary",
             "CompactingMemoryConfig": "config",
             "EndTurn": "tools",
+            "RemoteModel": "executed",
+            "RemoteModelConfig": "config",
             "RoleOverride": "policy",
             "RunnableTool": "tools",
             "SlidingWindowMemory": "memory",

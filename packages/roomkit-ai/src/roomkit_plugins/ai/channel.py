@@ -39,6 +39,7 @@ from roomkit_plugins.ai.context import (
     view_for,
 )
 from roomkit_plugins.ai.errors import TurnTimeoutError
+from roomkit_plugins.ai.executed import ExecutedProvider
 from roomkit_plugins.ai.generation import streams
 from roomkit_plugins.ai.history import presentable
 from roomkit_plugins.ai.images import with_images
@@ -65,6 +66,7 @@ from roomkit_plugins.ai.underway import StuckHandlers
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider, ToolHandler
+    from roomkit.abc.executor import TurnExecutor
     from roomkit.abc.provider import Provider
     from roomkit.abc.services import Services
     from roomkit.models.ai import AIMessage
@@ -119,7 +121,9 @@ class AIChannel(Channel):
     Raises InvalidInputError for settings or tools that no turn could use, and ForeignCodeError for a
     provider whose name, model or `supports_` flags cannot be read or have a wrong type. One that breaks
     later fails its turns with that error. `tool_providers` bring tools from elsewhere to every turn, after
-    the agent's own; one that fails is logged, and its tools are missing from that turn.
+    the agent's own; one that fails is logged, and its tools are missing from that turn. With an `executor`
+    the provider is asked in a process that serves the agent, under the channel's id, and `provider` only
+    describes it here; the tools, the gates and the fallback provider stay in this process.
     """
 
     channel_type = ChannelType.AI
@@ -158,16 +162,17 @@ class AIChannel(Channel):
         prices: Mapping[str, ModelPrice] = _DEFAULTS.prices,
         max_turn_cost: float | None = _DEFAULTS.max_turn_cost,
         max_room_cost: float | None = _DEFAULTS.max_room_cost,
+        executor: TurnExecutor | None = None,
     ) -> None:
         given = locals()
         super().__init__(channel_id)
         self._options = checked_options(AIChannelConfig, {name: given[name] for name in _OPTIONS})
         self._defaults = checked_options(AIConfig, {name: given[name] for name in _SETTINGS})
-        self.provider = provider
+        self.provider = provider if executor is None else ExecutedProvider(channel_id, provider, executor)
         self.fallback_provider = fallback_provider
         self.fallback_providers = tuple(fallback_providers)
         check_providers(channel_id, provider, *self._fallbacks)
-        self.response_schema = checked_schema(channel_id, response_schema, provider)
+        self.response_schema = checked_schema(channel_id, response_schema, self.provider)
         if max_turn_cost is not None or max_room_cost is not None:
             check_prices(channel_id, self._options.prices, provider, *self._fallbacks)
         self._room_costs = RoomCosts()

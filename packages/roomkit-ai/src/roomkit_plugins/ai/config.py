@@ -15,6 +15,7 @@ __all__ = [
     "AIChannelConfig",
     "BudgetAwareMemoryConfig",
     "CompactingMemoryConfig",
+    "RemoteModelConfig",
     "SlidingWindowMemoryConfig",
 ]
 
@@ -74,3 +75,11 @@ class CompactingMemoryConfig(BudgetAwareMemoryConfig):
     min_events: int = Field(5, ge=0, description="The newest events that are always shown.")
     summary_ratio: float = Field(0.10, gt=0, lt=1, description="The share that a summary may have.")
     summary_cache_ttl_seconds: float = Field(300.0, ge=0, description="How long a summary is used again.")
+
+
+class RemoteModelConfig(_Config):
+    """The settings of `RemoteModel`."""
+
+    model: str = Field(min_length=1, description="The name of the model that executor processes ask.")
+    vision: bool = Field(False, description="Whether it sees pictures.")
+    streaming: bool = Field(True, description="Whether the served provider streams.")

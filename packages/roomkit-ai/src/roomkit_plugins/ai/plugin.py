@@ -25,7 +25,15 @@ def roomkit_register(registry: Registry) -> None:
             "fallback_providers": ["ai"],
             "memory": "memory",
             "tool_providers": ["tools"],
+            "executor": "executor",
         },
+    )
+    registry.add(
+        "ai",
+        "remote",
+        "roomkit_plugins.ai:RemoteModel",
+        config="roomkit_plugins.ai.config:RemoteModelConfig",
+        summary="Describes a model that only other processes have, for an agent with an executor.",
     )
     registry.add(
         "memory",

@@ -21,7 +21,7 @@ from roomkit_plugins.cli.main import OK
 from roomkit_plugins.cli.stores import DEFAULT_FILE
 from roomkit_plugins.cli.terminal import CommandError, Terminal
 
-__all__ = ["add_config_options", "configure_check", "configure_show", "configure_why"]
+__all__ = ["add_config_options", "config_file", "configure_check", "configure_show", "configure_why"]
 
 _DEADLINE = 10.0
 
@@ -76,7 +76,7 @@ def configure_why(parser: argparse.ArgumentParser) -> None:
 def run_check(options: argparse.Namespace) -> int:
     """Check a file, and the plugins that it uses."""
     manager, report = default_manager(), DoctorReport()
-    plan = read_config(_file(options), profile=options.profile)
+    plan = read_config(config_file(options), profile=options.profile)
     asyncio.run(_check(plan, manager, report, live=options.live))
     return show_findings(Terminal(as_json=options.json), report.findings)
 
@@ -145,7 +145,7 @@ async def _close(made: object) -> None:
 def run_show(options: argparse.Namespace) -> int:
     """Show all settings."""
     terminal = Terminal(as_json=options.json)
-    config = read_tables(_file(options), profile=options.profile)
+    config = read_tables(config_file(options), profile=options.profile)
     shown = [each for each in _settings(options) if each.given or options.defaults]
     if options.json:
         terminal.document(
@@ -191,7 +191,7 @@ def run_why(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> Iterator[Explained]:
-    return explained(read_tables(_file(options), profile=options.profile), default_manager())
+    return explained(read_tables(config_file(options), profile=options.profile), default_manager())
 
 
 def _unknown(options: argparse.Namespace, settings: Sequence[Explained]) -> CommandError:
@@ -220,7 +220,8 @@ def _text(setting: Explained) -> str:
     return json.dumps(setting.value, ensure_ascii=False, default=str)
 
 
-def _file(options: argparse.Namespace) -> Path:
+def config_file(options: argparse.Namespace) -> Path:
+    """Return the configuration file that was named. Raises CommandError for a default that is not there."""
     file = Path(options.config)
     if options.config == DEFAULT_FILE and not file.is_file():
         raise CommandError(

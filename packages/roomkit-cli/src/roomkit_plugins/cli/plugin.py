@@ -24,6 +24,11 @@ def roomkit_commands(cli: Commands) -> None:
         summary="Talk to an assistant, or to the agents of a configuration file.",
     )
     cli.add(
+        "serve",
+        "roomkit_plugins.cli.serve:configure",
+        summary="Serve the kit of a configuration file: webhooks, API, web sockets.",
+    )
+    cli.add(
         "plugins list",
         "roomkit_plugins.cli.plugins:configure_list",
         summary="Show the installed plugins and what they bring.",
@@ -69,6 +74,7 @@ _OPERATORS = (
     ("turns list", "turns:configure_list", "Show agents' turns that wait for results of their tools."),
     ("turns show", "turns:configure_show", "Show one turn that waits."),
     ("turns resume", "turns:configure_resume", "Give a turn the results that it waits for."),
+    ("turns serve", "serving:configure", "Ask the models of agents for workers on other machines."),
     ("turns cancel", "turns:configure_cancel", "Drop turns that wait."),
     ("scheduled list", "scheduled:configure_list", "Show events that are sent later."),
     ("scheduled show", "scheduled:configure_show", "Show one event that is sent later."),

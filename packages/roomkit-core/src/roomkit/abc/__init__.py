@@ -71,6 +71,8 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import TurnNotParkedError as TurnNotParkedError
     from roomkit.abc.errors import UnknownToolError as UnknownToolError
     from roomkit.abc.errors import WebhookRejected as WebhookRejected
+    from roomkit.abc.executor import QuarantinedTurn as QuarantinedTurn
+    from roomkit.abc.executor import TurnExecutor as TurnExecutor
     from roomkit.abc.http import HTTPProvider as HTTPProvider
     from roomkit.abc.identity import IdentityResolver as IdentityResolver
     from roomkit.abc.locks import RoomLockManager as RoomLockManager
@@ -301,6 +303,26 @@ if TYPE_CHECKING:
     from roomkit.authoring.sniffing import sniffed_type as sniffed_type
     from roomkit.authoring.source import BaseSourceProvider as BaseSourceProvider
     from roomkit.authoring.transport import TransportChannel as TransportChannel
+    from roomkit.authoring.turns.executor import QueueTurnExecutor as QueueTurnExecutor
+    from roomkit.authoring.turns.queue import ClaimStanding as ClaimStanding
+    from roomkit.authoring.turns.queue import ClaimState as ClaimState
+    from roomkit.authoring.turns.queue import QueuedTurn as QueuedTurn
+    from roomkit.authoring.turns.queue import TurnClaim as TurnClaim
+    from roomkit.authoring.turns.queue import TurnOptions as TurnOptions
+    from roomkit.authoring.turns.queue import TurnQueue as TurnQueue
+    from roomkit.authoring.turns.queue import TurnReading as TurnReading
+    from roomkit.authoring.turns.serving import TurnServer as TurnServer
+    from roomkit.authoring.turns.serving import quarantined as quarantined
+    from roomkit.authoring.turns.wire import MalformedTurnError as MalformedTurnError
+    from roomkit.authoring.turns.wire import TurnFrame as TurnFrame
+    from roomkit.authoring.turns.wire import TurnPiece as TurnPiece
+    from roomkit.authoring.turns.wire import TurnRequest as TurnRequest
+    from roomkit.authoring.turns.wire import agent_key as agent_key
+    from roomkit.authoring.turns.wire import decode_frame as decode_frame
+    from roomkit.authoring.turns.wire import decode_request as decode_request
+    from roomkit.authoring.turns.wire import encode_frame as encode_frame
+    from roomkit.authoring.turns.wire import encode_piece as encode_piece
+    from roomkit.authoring.turns.wire import encode_request as encode_request
 else:
     __getattr__, __dir__ = reexport(
         __name__,
@@ -343,6 +365,8 @@ else:
             "ChannelNotFoundError",
             "ChannelNotRegisteredError",
             "ChannelServices",
+            "ClaimStanding",
+            "ClaimState",
             "Claimed",
             "Clock",
             "CloseError",
@@ -409,6 +433,7 @@ else:
             "LedgerStore",
             "LiveSession",
             "LockLostError",
+            "MalformedTurnError",
             "MediaNotConfiguredError",
             "MediaNotFoundError",
             "MediaRegister",
@@ -444,6 +469,9 @@ else:
             "ProvidedTool",
             "Provider",
             "ProviderError",
+            "QuarantinedTurn",
+            "QueueTurnExecutor",
+            "QueuedTurn",
             "Quoted",
             "RCSDeliveryResult",
             "RCSProvider",
@@ -548,15 +576,24 @@ else:
             "TranscriptionEvent",
             "TranscriptionResult",
             "TransportChannel",
+            "TurnClaim",
             "TurnCompleteEvent",
             "TurnContext",
             "TurnDecision",
             "TurnDetector",
             "TurnEntry",
+            "TurnExecutor",
+            "TurnFrame",
             "TurnIncompleteEvent",
             "TurnNotParkedError",
+            "TurnOptions",
+            "TurnPiece",
             "TurnProfile",
+            "TurnQueue",
+            "TurnReading",
             "TurnReport",
+            "TurnRequest",
+            "TurnServer",
             "Turns",
             "UnknownToolError",
             "Utterance",
@@ -584,11 +621,17 @@ else:
             "WebhookRejected",
             "WhatsAppProvider",
             "WorkStore",
+            "agent_key",
             "at_once",
             "auth_context",
             "busy_room",
             "check_heard",
             "checked_options",
+            "decode_frame",
+            "decode_request",
+            "encode_frame",
+            "encode_piece",
+            "encode_request",
             "get_logger",
             "in_time",
             "matches_type",
@@ -596,6 +639,7 @@ else:
             "moved_key",
             "one_spelling",
             "pause_before",
+            "quarantined",
             "retry_with_backoff",
             "seconds_of",
             "sniffed_type",

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from roomkit.memory.directory import Identities as Identities
     from roomkit.memory.directory import chosen as chosen
     from roomkit.memory.directory import last_active as last_active
+    from roomkit.memory.executor import InMemoryTurnExecutor as InMemoryTurnExecutor
+    from roomkit.memory.executor import InMemoryTurnQueue as InMemoryTurnQueue
+    from roomkit.memory.executor import TurnTable as TurnTable
     from roomkit.memory.homes import HomeTable as HomeTable
     from roomkit.memory.kept_locks import KeptLocks as KeptLocks
     from roomkit.memory.leases import Leases as Leases
@@ -43,6 +46,8 @@ else:
             "InMemoryMediaStore",
             "InMemoryRealtime",
             "InMemoryStore",
+            "InMemoryTurnExecutor",
+            "InMemoryTurnQueue",
             "KeptLocks",
             "Leases",
             "Ledger",
@@ -55,6 +60,7 @@ else:
             "Timelines",
             "TimerTable",
             "Transactions",
+            "TurnTable",
             "ValueTable",
             "check_distinct",
             "chosen",

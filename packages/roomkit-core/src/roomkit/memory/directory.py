@@ -235,27 +235,33 @@ class Identities:
 
 
 class _RoomIndex[K]:
-    """Rooms by some key, each set in order of creation; an empty one takes no memory."""
+    """Rooms by some key, those of a key in order of creation; of a single one the room itself is kept."""
 
     __slots__ = ("_rooms",)
 
     def __init__(self) -> None:
-        self._rooms: dict[K, dict[str, StoredRoom]] = {}  # bound: the contents of existing rooms
+        self._rooms: dict[K, StoredRoom | dict[str, StoredRoom]] = {}  # bound: the contents of existing rooms
 
     def add(self, key: K, record: StoredRoom) -> None:
-        rooms = self._rooms.setdefault(key, {})
-        late = rooms and next(reversed(rooms.values())).order > record.order
+        found = self._rooms.setdefault(key, record)
+        if found is record:
+            return
+        rooms = found if isinstance(found, dict) else {found.room_id: found}
+        late = next(reversed(rooms.values())).order > record.order
         rooms[record.room_id] = record
-        if late:
-            self._rooms[key] = dict(sorted(rooms.items(), key=lambda item: item[1].order))
+        self._rooms[key] = dict(sorted(rooms.items(), key=lambda item: item[1].order)) if late else rooms
 
     def discard(self, key: K, record: StoredRoom) -> None:
-        rooms = self._rooms.get(key)
-        if rooms is not None:
-            rooms.pop(record.room_id, None)
-            if not rooms:
-                del self._rooms[key]
+        found = self._rooms.get(key)
+        if found is record:
+            del self._rooms[key]
+        elif isinstance(found, dict):
+            found.pop(record.room_id, None)
+            if len(found) == 1:
+                (self._rooms[key],) = found.values()
 
     def get(self, key: K) -> Iterable[StoredRoom]:
-        rooms = self._rooms.get(key)
-        return rooms.values() if rooms is not None else ()
+        found = self._rooms.get(key)
+        if found is None:
+            return ()
+        return found.values() if isinstance(found, dict) else (found,)

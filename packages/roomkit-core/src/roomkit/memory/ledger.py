@@ -15,7 +15,7 @@ from roomkit.abc.store import NOTHING_COMPLETED, Claimed, Completed, Entry
 from roomkit.memory.homes import HomeTable
 from roomkit.memory.leases import Leases
 from roomkit.memory.rooms import StoredRoom
-from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState
 from roomkit.models.event import RoomEvent
 
@@ -31,8 +31,8 @@ _FEW = 8
 class Ledger:
     """What became of each delivery.
 
-    A row is implied by the room's list of targets until something becomes of it. Lanes are kept from the
-    moment when they are asked for: a single kit in its own process never does.
+    A row is implied by the room's list of targets until something becomes of it, and is no model until it is
+    read. Lanes are kept from the moment when they are asked for: a single kit in its own process never does.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Ledger:
         self._events = events
         self._leases = leases
         self._homes = homes
-        self._rows: dict[str, Delivery] = {}  # bound: the targets of the events that are there
+        self._rows: dict[str, _Row] = {}  # bound: the targets of the events that are there
         self._by_message_id: dict[tuple[str, str], str] = {}  # bound: the messages of the rows
         self._parts: dict[str, dict[str, ReceiptState]] = {}  # bound: the rows with parts
         self._former_ids: dict[str, set[tuple[str, str]]] = {}  # bound: the rows that were sent again
@@ -60,7 +60,7 @@ class Ledger:
         """Return a row; both ids that it is named after may have colons in them."""
         row = self._rows.get(delivery_id)
         if row is not None:
-            return row
+            return _model(row)
         cut = delivery_id.find(":")
         while cut >= 0:
             event = self._events.get(delivery_id[:cut])
@@ -72,7 +72,7 @@ class Ledger:
     def find(self, provider: str, message_id: str) -> Delivery | None:
         """Return the row of a provider's message."""
         delivery_id = self._by_message_id.get((provider, message_id))
-        return None if delivery_id is None else self._rows[delivery_id]
+        return None if delivery_id is None else _model(self._rows[delivery_id])
 
     def of_room(self, record: StoredRoom) -> Iterator[Delivery]:
         """Return the rows of a room, in order of its events."""
@@ -88,7 +88,7 @@ class Ledger:
                 if row.id not in fallbacks.made_after:
                     yield row
             for row_id in fallbacks.by_event.get(event.id, ()):
-                yield self._rows[row_id]
+                yield _model(self._rows[row_id])
 
     def of_event(self, event: RoomEvent) -> Iterator[Delivery]:
         """Return the rows of one event, in the order in which they were written."""
@@ -101,7 +101,7 @@ class Ledger:
 
     def _row(self, event: RoomEvent, channel_id: str) -> Delivery:
         row = self._rows.get(f"{event.id}:{channel_id}")
-        return row if row is not None else Delivery.planned(event, channel_id)
+        return _model(row) if row is not None else Delivery.planned(event, channel_id)
 
     # -- a commit's own rows --------------------------------------------------------------------
 
@@ -174,36 +174,31 @@ class Ledger:
 
     # -- what becomes of them -------------------------------------------------------------------
 
-    def complete(self, deliveries: Iterable[Delivery], worker_id: str | None) -> Completed:
+    def complete(self, outcomes: Iterable[DeliveryOutcome], worker_id: str | None) -> Completed:
         """Write the pending rows that the worker holds, or any worker when it is None."""
-        refused: list[str] = []  # bound: `deliveries`
+        refused: list[str] = []  # bound: `outcomes`
         event_id: str | None = None
         targets: Collection[str] = ()
         receipts: list[tuple[Delivery, DeliveryStatus]] = []  # bound: the receipts that came early
-        for delivery in deliveries:
-            before = self._rows.get(delivery.id)
-            if before is None:
-                if event_id != delivery.event_id:  # the rows of an event mostly come together
-                    event_id = delivery.event_id
+        for outcome in outcomes:
+            row_id = f"{outcome.event_id}:{outcome.channel_id}"
+            kept = self._rows.get(row_id)
+            if kept is None:
+                if event_id != outcome.event_id:  # the rows of an event mostly come together
+                    event_id = outcome.event_id
                     targets = self._targets_of(event_id)
-                is_open = (
-                    worker_id is None
-                    and delivery.channel_id in targets
-                    and delivery.id == f"{event_id}:{delivery.channel_id}"
-                )
+                if worker_id is not None or outcome.channel_id not in targets:
+                    refused.append(row_id)
+                    continue
+                self._write(row_id, outcome)
             else:
-                is_open = before.state is DeliveryState.PENDING and worker_id in (None, before.holder)
-            if not is_open:
-                refused.append(delivery.id)
-                continue
-            row = delivery
-            if before is not None or delivery.holder is not None or delivery.claims:
-                row = _after(delivery, before)
-            if before is not None and before.receipt is not None:
-                row = self._in_parts(row, before)
-            self._write(row, before)
-            if row.provider is not None and self._waiting.any:
-                receipts += self._receive_waiting(row)
+                before = kept if isinstance(kept, Delivery) else kept.delivery()
+                if before.state is not DeliveryState.PENDING or worker_id not in (None, before.holder):
+                    refused.append(row_id)
+                    continue
+                self._overwrite(row_id, outcome, before)
+            if outcome.provider is not None and self._waiting.any:
+                receipts += self._receive_waiting(outcome)
         return Completed(refused, receipts) if refused or receipts else NOTHING_COMPLETED
 
     def _targets_of(self, event_id: str) -> Collection[str]:
@@ -214,17 +209,27 @@ class Ledger:
         targets = ledger.get(event.index, ())
         return targets if len(targets) < _FEW else frozenset(targets)
 
-    def _write(self, row: Delivery, before: Delivery | None) -> None:
-        self._rows[row.id] = row
-        if before is not None and before.provider_message_id is not None:
+    def _overwrite(self, row_id: str, outcome: DeliveryOutcome, before: Delivery) -> None:
+        """Write a row that was there: the store's own fields stay, but one that ended has no holder."""
+        row: _Row = outcome
+        if outcome.state is DeliveryState.PENDING or before.claims or before.receipt is not None:
+            holder = before.holder if outcome.state is DeliveryState.PENDING else None
+            row = outcome.delivery(holder=holder, claims=before.claims, receipt=before.receipt)
+            if before.receipt is not None:
+                row = self._in_parts(row, before)
+        if before.provider_message_id is not None:
             former = set(_message_keys(before)) - set(_message_keys(row))
             if former:
-                self._former_ids.setdefault(row.id, set()).update(former)
+                self._former_ids.setdefault(row_id, set()).update(former)
+        self._write(row_id, row)
+
+    def _write(self, row_id: str, row: _Row) -> None:
+        self._rows[row_id] = row
         if row.provider is not None and row.provider_message_id is not None:
             for key in _message_keys(row):
-                self._by_message_id[key] = row.id
+                self._by_message_id[key] = row_id
         if self._lanes is not None and row.state is not DeliveryState.PENDING:
-            self._lanes.leave(row)
+            self._lanes.leave(row_id, row.room_id, row.channel_id)
 
     def receive(self, status: DeliveryStatus, receipt: ReceiptState) -> Delivery | None:
         """Move a row's receipt forward; keep the receipt when the message is not known yet."""
@@ -232,7 +237,7 @@ class Ledger:
         if delivery_id is None:
             self._waiting.keep(status, receipt)
             return None
-        row = self._rows[delivery_id]
+        row = _model(self._rows[delivery_id])
         if len(row.message_ids) > 1:
             after = self._of_parts(row, status.message_id, receipt)
         else:
@@ -259,7 +264,7 @@ class Ledger:
             return row
         return row.replace(receipt=ReceiptState.of_parts(parts.get(part) for part in row.message_ids))
 
-    def _receive_waiting(self, row: Delivery) -> Iterator[tuple[Delivery, DeliveryStatus]]:
+    def _receive_waiting(self, row: DeliveryOutcome) -> Iterator[tuple[Delivery, DeliveryStatus]]:
         for status, receipt in self._waiting.take(_message_keys(row)):
             after = self.receive(status, receipt)
             assert after is not None  # its message ids were written before
@@ -340,7 +345,7 @@ class Ledger:
         """Remove the rows of an event that is still there, and all that leads to them."""
         for row in self.of_event(event):
             if self._lanes is not None:
-                self._lanes.leave(row)
+                self._lanes.leave(row.id, row.room_id, row.channel_id)
             self._fallbacks.discard(row.id)
             self._parts.pop(row.id, None)
             if self._rows.pop(row.id, None) is not None:
@@ -419,7 +424,7 @@ class Ledger:
                 for delivery_id in lane.rows:
                     row = self._rows.get(delivery_id)
                     if row is not None:
-                        self._rows[delivery_id] = row.replace(holder=None)
+                        self._rows[delivery_id] = _model(row).replace(holder=None)
 
     def pass_on(self, room_id: str, channel_id: str, worker_id: str, to: str | None) -> None:
         """Hand the rows that a worker holds of a lane over to another, or release them."""
@@ -473,18 +478,18 @@ class _Lanes:
             lane = lanes[channel_id] = _Lane()
         return lane
 
-    def leave(self, row: Delivery) -> None:
+    def leave(self, row_id: str, room_id: str, channel_id: str) -> None:
         """Take a row out of its lane, if it is there."""
-        lanes = self.rooms.get(row.room_id)
-        lane = None if lanes is None else lanes.get(row.channel_id)
+        lanes = self.rooms.get(room_id)
+        lane = None if lanes is None else lanes.get(channel_id)
         if lanes is None or lane is None:
             return
-        lane.rows.pop(row.id, None)
-        lane.handed.discard(row.id)
+        lane.rows.pop(row_id, None)
+        lane.handed.discard(row_id)
         if not lane.rows:
-            del lanes[row.channel_id]
+            del lanes[channel_id]
             if not lanes:
-                del self.rooms[row.room_id]
+                del self.rooms[room_id]
 
 
 @dataclass(slots=True, frozen=True)
@@ -576,21 +581,15 @@ class _FallbackOrder:
                 self._place(row_id, before[0])
 
 
-def _after(delivery: Delivery, before: Delivery | None) -> Delivery:
-    """Return a row as it is written: the store's own fields stay, and its receipt does not go back."""
-    holder, claims, receipt = (
-        (None, 0, None) if before is None else (before.holder, before.claims, before.receipt)
-    )
-    if delivery.state is not DeliveryState.PENDING:
-        holder = None
-    if receipt is None or (delivery.receipt is not None and delivery.receipt.follows(receipt)):
-        receipt = delivery.receipt
-    if (delivery.holder, delivery.claims, delivery.receipt) == (holder, claims, receipt):
-        return delivery
-    return delivery.replace(holder=holder, claims=claims, receipt=receipt)
+type _Row = Delivery | DeliveryOutcome
+"""An outcome is a row that no worker holds or had to claim, and that has no receipt."""
 
 
-def _message_keys(row: Delivery) -> list[tuple[str, str]]:
+def _model(row: _Row) -> Delivery:
+    return row if isinstance(row, Delivery) else row.delivery()
+
+
+def _message_keys(row: _Row) -> list[tuple[str, str]]:
     provider = row.provider
     if provider is None or row.provider_message_id is None:
         return []

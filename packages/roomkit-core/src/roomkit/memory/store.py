@@ -39,7 +39,7 @@ from roomkit.memory.transactions import Transactions
 from roomkit.memory.values import ValueTable
 from roomkit.models.base import freeze, utcnow
 from roomkit.models.channel import ChannelBinding
-from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
 from roomkit.models.enums import (
     ChannelType,
     ReceiptState,
@@ -483,13 +483,13 @@ class InMemoryStore(ConversationStore):
     @override
     async def complete(
         self,
-        deliveries: Sequence[Delivery],
+        outcomes: Sequence[DeliveryOutcome],
         *,
         worker_id: str | None = None,
         timers_done: Sequence[str] = (),
         durable: bool = True,
     ) -> Completed:
-        return self._transactions.complete(deliveries, worker_id, timers_done)
+        return self._transactions.complete(outcomes, worker_id, timers_done)
 
     @override
     async def get_delivery(self, delivery_id: str, *, organization_id: str | None = None) -> Delivery | None:

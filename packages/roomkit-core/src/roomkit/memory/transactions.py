@@ -16,7 +16,7 @@ from roomkit.memory.tasks import TaskTable
 from roomkit.memory.timelines import Timelines, check_distinct
 from roomkit.memory.values import ValueTable
 from roomkit.models.base import EMPTY, FrozenDict, freeze
-from roomkit.models.delivery import Delivery
+from roomkit.models.delivery import DeliveryOutcome
 
 __all__ = ["Transactions"]
 
@@ -118,12 +118,12 @@ class Transactions:
         return Committed(stored, elsewhere, completed)
 
     def complete(
-        self, deliveries: Sequence[Delivery], worker_id: str | None, timers_done: Sequence[str]
+        self, outcomes: Sequence[DeliveryOutcome], worker_id: str | None, timers_done: Sequence[str]
     ) -> Completed:
         """Record outcomes of deliveries, and remove timers that were handled."""
         if timers_done:
             self._timers.complete(timers_done, worker_id)
-        return self._ledger.complete(deliveries, worker_id)
+        return self._ledger.complete(outcomes, worker_id)
 
     def _is_of_room(self, event_id: str, record: StoredRoom) -> bool:
         event = self._events.get(event_id)

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext as RoomContext
     from roomkit.models.delivery import Delivery as Delivery
     from roomkit.models.delivery import DeliveryError as DeliveryError
+    from roomkit.models.delivery import DeliveryOutcome as DeliveryOutcome
     from roomkit.models.delivery import DeliveryResult as DeliveryResult
     from roomkit.models.delivery import DeliveryStatus as DeliveryStatus
     from roomkit.models.delivery import InboundMessage as InboundMessage
@@ -220,6 +221,7 @@ else:
             "Delivery",
             "DeliveryError",
             "DeliveryMode",
+            "DeliveryOutcome",
             "DeliveryResult",
             "DeliveryState",
             "DeliveryStatus",

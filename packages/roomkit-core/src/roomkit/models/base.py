@@ -228,6 +228,12 @@ class Record(BaseModel):
         _put_extra(copy, None)
         return copy
 
+    def with_unknown(self, fields: Mapping[str, Any]) -> Self:
+        """Return the record with the unknown fields of another one."""
+        copy = self.replace()
+        _put_extra(copy, fields)
+        return copy
+
     def replace(self, **changes: Any) -> Self:
         """Return a copy with `changes`, which are trusted: nothing is validated.
 

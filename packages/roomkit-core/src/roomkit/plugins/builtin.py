@@ -67,6 +67,12 @@ def roomkit_register(registry: Registry) -> None:
         summary="Files in this process; gone when it ends.",
     )
     registry.add(
+        "executor",
+        "memory",
+        "roomkit.memory.executor:InMemoryTurnExecutor",
+        summary="Agents' turns inside one process, for tests.",
+    )
+    registry.add(
         "router",
         "default",
         "roomkit.kernel.inbound.routing:DefaultInboundRoomRouter",

@@ -24,6 +24,7 @@ class ComponentKind(OpenVocabulary):
     AI = "ai"
     MEMORY = "memory"
     TOOLS = "tools"
+    EXECUTOR = "executor"
     STORE = "store"
     LOCKS = "locks"
     REALTIME = "realtime"

@@ -1,4 +1,4 @@
-"""RoomKit on PostgreSQL: the store, the room locks and the signals of many workers."""
+"""RoomKit on PostgreSQL: the store, the room locks, the signals and the turn queue of many workers."""
 
 from typing import TYPE_CHECKING
 
@@ -6,6 +6,8 @@ from roomkit.plugins import lazy_names
 
 if TYPE_CHECKING:
     from roomkit_plugins.postgres.config import PostgresConfig as PostgresConfig
+    from roomkit_plugins.postgres.executor import PostgresTurnConfig as PostgresTurnConfig
+    from roomkit_plugins.postgres.executor import PostgresTurnExecutor as PostgresTurnExecutor
     from roomkit_plugins.postgres.locks import PostgresLockManager as PostgresLockManager
     from roomkit_plugins.postgres.media import PostgresMediaStore as PostgresMediaStore
     from roomkit_plugins.postgres.realtime import PostgresRealtime as PostgresRealtime
@@ -19,5 +21,7 @@ else:
             "PostgresMediaStore": "media",
             "PostgresRealtime": "realtime",
             "PostgresStore": "store",
+            "PostgresTurnConfig": "executor",
+            "PostgresTurnExecutor": "executor",
         },
     )

@@ -18,7 +18,7 @@ _DSN = re.compile(
 
 
 class PostgresConfig(BaseModel):
-    """The settings that `PostgresStore`, `PostgresLockManager` and `PostgresRealtime` share.
+    """The settings that the store, the locks, the signals and the turn executor share.
 
     Times are seconds. Nothing of the DSN but the servers' addresses and the database's name ever
     shows, not in the error of a DSN that cannot be read either.

@@ -42,6 +42,13 @@ def roomkit_register(registry: Registry) -> None:
         config="roomkit_plugins.postgres:PostgresConfig",
         summary="Files in the database, in pieces.",
     )
+    registry.add(
+        "executor",
+        "postgres",
+        "roomkit_plugins.postgres:PostgresTurnExecutor",
+        config="roomkit_plugins.postgres:PostgresTurnConfig",
+        summary="Agents' turns on other machines, through a queue in the database.",
+    )
 
 
 @hookimpl

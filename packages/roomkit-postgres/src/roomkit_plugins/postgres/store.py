@@ -25,7 +25,7 @@ from roomkit.abc.store import (
 from roomkit.abc.store.media import MediaUse
 from roomkit.models.base import Record, new_id, utcnow
 from roomkit.models.channel import ChannelBinding
-from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
 from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus, TaskStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
@@ -480,15 +480,15 @@ class PostgresStore(SQLStore):
     @override
     async def complete(
         self,
-        deliveries: Sequence[Delivery],
+        outcomes: Sequence[DeliveryOutcome],
         *,
         worker_id: str | None = None,
         timers_done: Sequence[str] = (),
         durable: bool = True,
     ) -> Completed:
-        if not deliveries and not timers_done:
+        if not outcomes and not timers_done:
             return Completed()
-        ends = PreparedEnds(deliveries)
+        ends = PreparedEnds(outcomes)
         operation: dict[str, Any] = {"worker": worker_id}
         if ends.rows:
             operation |= {"completed": ends.rows, "keys": ends.keys}

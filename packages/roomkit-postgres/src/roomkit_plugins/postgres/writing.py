@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from roomkit.abc.errors import StoreError
 from roomkit.abc.store import Commit, Completed, HomeRecord
-from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
 from roomkit.models.enums import DeliveryState
 from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
@@ -237,12 +237,10 @@ class CommitParameters(sql.PreparedCommit):
 class PreparedEnds:
     """How deliveries ended, encoded. Of several ends of one delivery, the first that is one counts."""
 
-    def __init__(self, given: Sequence[Delivery]) -> None:
-        self._given = tuple(given)
+    def __init__(self, given: Sequence[DeliveryOutcome]) -> None:
+        self._given = tuple(each.delivery() for each in given)
         self._chosen: dict[str, int] = {}
         for place, delivery in enumerate(self._given):
-            if delivery.id != f"{delivery.event_id}:{delivery.channel_id}":
-                continue  # no commit makes such a row
             before = self._chosen.get(delivery.id)
             if before is None or self._given[before].state is DeliveryState.PENDING:
                 self._chosen[delivery.id] = place

@@ -6,9 +6,18 @@ from roomkit.plugins import lazy_names
 
 if TYPE_CHECKING:
     from roomkit_plugins.redis.config import RedisConfig as RedisConfig
+    from roomkit_plugins.redis.executor import RedisTurnConfig as RedisTurnConfig
+    from roomkit_plugins.redis.executor import RedisTurnExecutor as RedisTurnExecutor
     from roomkit_plugins.redis.locks import RedisLockManager as RedisLockManager
     from roomkit_plugins.redis.realtime import RedisRealtime as RedisRealtime
 else:
     __getattr__, __dir__, __all__ = lazy_names(
-        __name__, {"RedisConfig": "config", "RedisLockManager": "locks", "RedisRealtime": "realtime"}
+        __name__,
+        {
+            "RedisConfig": "config",
+            "RedisLockManager": "locks",
+            "RedisRealtime": "realtime",
+            "RedisTurnConfig": "executor",
+            "RedisTurnExecutor": "executor",
+        },
     )

@@ -28,6 +28,13 @@ def roomkit_register(registry: Registry) -> None:
         config="roomkit_plugins.redis:RedisConfig",
         summary="Ephemeral signals between workers.",
     )
+    registry.add(
+        "executor",
+        "redis",
+        "roomkit_plugins.redis:RedisTurnExecutor",
+        config="roomkit_plugins.redis:RedisTurnConfig",
+        summary="Agents' turns on other machines, through a queue.",
+    )
 
 
 @hookimpl

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from roomkit.abc.store import Claimed, Completed, DeliveryQuery
-from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
 from roomkit.models.enums import DeliveryState, ReceiptState
 from roomkit_plugins.sql.damaged import damaged_record, is_receipt_for, readable_fields, stored_receipt
 from roomkit_plugins.sql.filters import clamp, halves
@@ -307,8 +307,9 @@ class Finished(NamedTuple):
     data: str
 
 
-def finished(delivery: Delivery) -> Finished:
-    """Return a delivery as it is to be written. Raises ValueError for what JSON cannot carry."""
+def finished(outcome: DeliveryOutcome) -> Finished:
+    """Return a delivery as it is to be written. Raises InvalidInputError for what JSON cannot carry."""
+    delivery = outcome.delivery()
     return Finished(delivery, dump(delivery))
 
 
@@ -340,8 +341,7 @@ def _finish(
         "WHERE e.id = ? AND d.channel_id = ? AND d.state = 'pending'",
         (delivery.event_id, delivery.channel_id),
     )
-    is_known = found is not None and delivery.id == f"{delivery.event_id}:{delivery.channel_id}"
-    if found is None or not is_known or worker not in (None, found[1]):
+    if found is None or worker not in (None, found[1]):
         return None
     seq, holder, claims, before = found
     ended = delivery.state is not DeliveryState.PENDING

@@ -28,7 +28,7 @@ from roomkit.abc.store import (
 from roomkit.abc.store.media import MediaUse
 from roomkit.models.base import Record, freeze, new_id, utcnow
 from roomkit.models.channel import ChannelBinding
-from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
 from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus, TaskStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
@@ -455,14 +455,14 @@ class SQLiteStore(SQLStore):
     @override
     async def complete(
         self,
-        deliveries: Sequence[Delivery],
+        outcomes: Sequence[DeliveryOutcome],
         *,
         worker_id: str | None = None,
         timers_done: Sequence[str] = (),
         durable: bool = True,
     ) -> Completed:
         # Durable in any case: commits that did not wait for the disk look like damage after a power cut.
-        rows = [ledger.finished(each) for each in deliveries]
+        rows = [ledger.finished(each) for each in outcomes]
         return await self._write(ledger.complete, rows, worker_id, tuple(timers_done))
 
     @override

@@ -42,8 +42,12 @@ class Allowance:
         """Take a token if one is there, and return 0; else the seconds until there is one."""
         seconds = self.wait(now)
         if not seconds:
-            self._level -= 1.0
+            self.spend()
         return seconds
+
+    def spend(self) -> None:
+        """Take the token that `wait` found."""
+        self._level -= 1.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -62,7 +66,7 @@ class Limits:
         seconds = max(allowance.wait(now) for allowance in self.frames)
         if not seconds:
             for allowance in self.frames:
-                allowance.take(now)
+                allowance.spend()
         return seconds
 
 

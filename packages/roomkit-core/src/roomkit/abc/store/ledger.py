@@ -10,7 +10,7 @@ from roomkit.abc.store.queries import DeliveryQuery
 
 if TYPE_CHECKING:
     from roomkit.abc.store.records import Completed
-    from roomkit.models.delivery import Delivery, DeliveryStatus
+    from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
     from roomkit.models.enums import DeliveryState, ReceiptState
 
 __all__ = ["LedgerStore"]
@@ -22,7 +22,7 @@ class LedgerStore(ABC):
     @abstractmethod
     async def complete(
         self,
-        deliveries: Sequence[Delivery],
+        outcomes: Sequence[DeliveryOutcome],
         *,
         worker_id: str | None = None,
         timers_done: Sequence[str] = (),
@@ -31,8 +31,9 @@ class LedgerStore(ABC):
         """Write how deliveries ended, or stand, and remove the timers that were handled.
 
         A row that has ended is not changed again. With a `worker_id`, nor is one that this worker does
-        not hold, nor is such a timer removed; without one, the holder is not asked for. `holder` and
-        `claims` of a row are the store's own; a row that has ended has no holder.
+        not hold, nor is such a timer removed; without one, the holder is not asked for. `holder`, `claims`
+        and `receipt` of a row are the store's own; a row that has ended has no holder.
+        `DeliveryOutcome.delivery` makes the model of a row that a store encodes, or returns later.
 
         The vendor's message ids written here are what receipts are matched by, also those that came
         before: see `record_receipt`.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from roomkit.abc.store.media import MediaUse
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.content import EventContent
-    from roomkit.models.delivery import Delivery, DeliveryStatus
+    from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
     from roomkit.models.enums import RoomStatus
     from roomkit.models.event import Heard, RoomEvent
     from roomkit.models.participant import Participant
@@ -104,7 +104,7 @@ class Commit:
     tasks: Sequence[Task] = ()
     observations: Sequence[Observation] = ()
     timers: Sequence[Timer] = ()
-    completed: Sequence[Delivery] = ()
+    completed: Sequence[DeliveryOutcome] = ()
     timers_done: Sequence[str] = ()
     absent: Collection[str] = ()
     agents: Collection[str] = ()

@@ -306,7 +306,7 @@ class Reclaim:
         reason = "erased" if run.event.is_erased else "channel_detached"
         for row in gone:
             self._settling.ended(
-                run, row.replace(state=DeliveryState.SKIPPED, reason=reason, finished_at=now)
+                run, row.outcome(state=DeliveryState.SKIPPED, reason=reason, finished_at=now)
             )
         start()
         self._dispatcher.launched(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from roomkit.abc.log import get_logger
 from roomkit.abc.store import NOTHING_COMPLETED, Completed
 from roomkit.authoring.coroutines import at_once, may_wait
 from roomkit.kernel.runtime.supervisor import Interrupted
-from roomkit.models.delivery import Delivery, DeliveryError
+from roomkit.models.delivery import Delivery, DeliveryError, DeliveryOutcome
 from roomkit.models.enums import DeliveryState
 from roomkit.models.values import message_of
 
@@ -68,7 +69,7 @@ class OutcomeWriter:
         self._events = events
         self._lease = lease
         self._notices = notices
-        self._rows: list[Delivery] = []  # bound: outcomes within write_delay, or while the store is down
+        self._rows: list[DeliveryOutcome] = []  # bound: those within write_delay, or while the store is down
         self._timers: list[str] = []  # bound: likewise
         self._writing = asyncio.Lock()
         self._waiting = False
@@ -76,12 +77,12 @@ class OutcomeWriter:
         """Whether the store refused a commit that carried outcomes: they are then written without one."""
         self._since = 0.0
         """When the first waiting outcome was added, by the loop's clock."""
-        self._unwritten: dict[str, Delivery] = {}  # bound: outcomes that the store refuses in any form
+        self._unwritten: dict[str, DeliveryOutcome] = {}  # bound: outcomes that the store refuses in any form
         self._shared: dict[str, float] = {}  # bound: the rooms handed over within _SHARED_SECONDS
         """When a room had its last hand-over, by the loop's clock, the oldest first."""
-        self._unseen: list[Delivery] = []  # bound: outcomes that come while others are shown
+        self._unseen: list[DeliveryOutcome] = []  # bound: outcomes that come while others are shown
         self._showing = asyncio.Lock()
-        self._seen: list[Delivery] = []  # bound: outcomes that others see, of the last second
+        self._seen: list[DeliveryOutcome] = []  # bound: outcomes that others see, of the last second
         self._sees = False
         """Whether a task waits to write them."""
         self._seen_ids: dict[str, None] = {}  # bound: _MOST_SEEN; those of the last ones
@@ -96,7 +97,7 @@ class OutcomeWriter:
     def __len__(self) -> int:
         return len(self._rows) + len(self._seen)
 
-    def ended_at_once(self, rows: Sequence[Delivery]) -> bool:
+    def ended_at_once(self, rows: Sequence[DeliveryOutcome]) -> bool:
         """Do for `rows` what `ended` does if that cannot wait; False, with nothing done, if it may.
 
         Raises StoreError, and InvalidInputError where each outcome is to be written by itself.
@@ -114,7 +115,7 @@ class OutcomeWriter:
         self.written(at_once(complete(rows, worker_id=self._lease.worker_id)))
         return True
 
-    async def ended(self, rows: Sequence[Delivery], timers_done: Sequence[str] = ()) -> None:
+    async def ended(self, rows: Sequence[DeliveryOutcome], timers_done: Sequence[str] = ()) -> None:
         """Write delivery outcomes, or have them written soon, as the store asks for.
 
         Raises StoreError only where writing was to be at once.
@@ -138,7 +139,7 @@ class OutcomeWriter:
         else:
             self._write_later()
 
-    def _add(self, rows: Sequence[Delivery], timers_done: Sequence[str] = ()) -> None:
+    def _add(self, rows: Sequence[DeliveryOutcome], timers_done: Sequence[str] = ()) -> None:
         if not self._rows and not self._timers:
             self._since = asyncio.get_running_loop().time()
         self._rows += rows
@@ -156,7 +157,7 @@ class OutcomeWriter:
         at = self._shared.get(room_id)
         return at is not None and asyncio.get_running_loop().time() - at < _SHARED_SECONDS
 
-    def _show_soon(self, rows: Sequence[Delivery]) -> None:
+    def _show_soon(self, rows: Sequence[DeliveryOutcome]) -> None:
         """Let other workers see outcomes that are written durably later."""
         self._unseen += rows
         if not self._showing.locked():
@@ -168,7 +169,7 @@ class OutcomeWriter:
                 rows, self._unseen = self._unseen[:_MOST_AT_ONCE], self._unseen[_MOST_AT_ONCE:]
                 await self._show_some(rows)
 
-    async def _show_some(self, rows: Sequence[Delivery]) -> None:
+    async def _show_some(self, rows: Sequence[DeliveryOutcome]) -> None:
         try:
             completed = await self._store.complete(rows, worker_id=self._lease.worker_id, durable=False)
         except (StoreError, InvalidInputError) as error:
@@ -221,7 +222,7 @@ class OutcomeWriter:
         if (self._rows or self._timers) and not self._apart:
             commit.completed, commit.timers_done = self._take()
 
-    def _take(self) -> tuple[list[Delivery], list[str]]:
+    def _take(self) -> tuple[list[DeliveryOutcome], list[str]]:
         """Take the outcomes of one write."""
         if len(self._rows) <= _MOST_AT_ONCE and len(self._timers) <= _MOST_AT_ONCE:
             rows, timers = self._rows, self._timers
@@ -300,7 +301,7 @@ class OutcomeWriter:
         self.written(completed)
 
     async def _one_by_one(
-        self, rows: Sequence[Delivery], timers: Sequence[str], error: InvalidInputError
+        self, rows: Sequence[DeliveryOutcome], timers: Sequence[str], error: InvalidInputError
     ) -> Completed:
         """Write each outcome by itself, after the store refused them together."""
         if not rows:
@@ -313,7 +314,7 @@ class OutcomeWriter:
             [one for each in written for one in each.receipts],
         )
 
-    async def _complete_one(self, row: Delivery, error: InvalidInputError) -> Completed:
+    async def _complete_one(self, row: DeliveryOutcome, error: InvalidInputError) -> Completed:
         """Write one outcome; if the store refuses it in any form, report it and retry it later."""
         try:
             return await self._in_some_form(row, error)
@@ -324,7 +325,7 @@ class OutcomeWriter:
                 self._supervisor.serve(self._retry_refused(), "retries of refused outcomes")
             return NOTHING_COMPLETED
 
-    async def _in_some_form(self, row: Delivery, error: InvalidInputError) -> Completed:
+    async def _in_some_form(self, row: DeliveryOutcome, error: InvalidInputError) -> Completed:
         """Write one outcome, without the values that the store refuses: the delivery was made.
 
         Raises InvalidInputError when it takes none of its forms.
@@ -349,7 +350,7 @@ class OutcomeWriter:
             for row in list(self._unwritten.values()):
                 await self._retry(row)
 
-    async def _retry(self, row: Delivery) -> None:
+    async def _retry(self, row: DeliveryOutcome) -> None:
         work = self._in_some_form(row, InvalidInputError(_UNSTORABLE))
         try:
             completed = await self._supervisor.complete(work, "ledger")
@@ -362,7 +363,7 @@ class OutcomeWriter:
         del self._unwritten[row.id]
         self.written(completed)
 
-    def _report(self, kind: str, row: Delivery, error: InvalidInputError) -> None:
+    def _report(self, kind: str, row: DeliveryOutcome, error: InvalidInputError) -> None:
         _log.error("%s: delivery %s, %s: %s", kind, row.id, row.state.value, error)
         self._events.emit(
             kind,
@@ -398,18 +399,21 @@ class OutcomeWriter:
             self._waiting = False
 
 
-def _repaired(row: Delivery) -> Delivery:
+def _repaired(row: DeliveryOutcome) -> DeliveryOutcome:
     """Return the outcome with every value put through the door of the models."""
+    given = row.delivery()
     try:
-        return Delivery.model_validate({name: getattr(row, name) for name in Delivery.model_fields})
+        fields = {name: getattr(given, name) for name in Delivery.model_fields}
+        return Delivery.model_validate(fields).outcome()
     except ValidationError:
         return _bare(row)
 
 
-def _bare(row: Delivery) -> Delivery:
+def _bare(row: DeliveryOutcome) -> DeliveryOutcome:
     """Return the outcome without any word of a vendor or a channel."""
     error = None if row.error is None else DeliveryError(code=ErrorCode.UNKNOWN, message=_UNSTORABLE)
-    return row.replace(
+    return replace(
+        row,
         provider=None,
         provider_message_id=None,
         parts=(),

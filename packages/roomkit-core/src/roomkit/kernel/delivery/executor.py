@@ -502,7 +502,7 @@ class LaneExecutor(Executor):
                 return False
             case Handling.RECORD_START:
                 job.claimed = job.claimed.replace(attempts=job.claimed.attempts + 1)
-                await self._store.complete((job.claimed,), worker_id=self._lease.worker_id)
+                await self._store.complete((job.claimed.outcome(),), worker_id=self._lease.worker_id)
                 return False
         error = DeliveryError(
             code="worker_lost",

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from roomkit.models.delivery import Delivery, DeliveryError
+from roomkit.models.delivery import Delivery, DeliveryError, DeliveryOutcome
 from roomkit.models.enums import DeliveryState
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ class HandOver:
                 await self._store.reopen_delivery(row.id)
         return True
 
-    async def _held(self, room_id: str, channel_id: str) -> list[Delivery]:
+    async def _held(self, room_id: str, channel_id: str) -> list[DeliveryOutcome]:
         """Return the rows that this worker holds, as failed."""
-        held: list[Delivery] = []  # bound: the pending rows of a lane
+        held: list[DeliveryOutcome] = []  # bound: the pending rows of a lane
         after: str | None = None
         while page := await self._store.list_deliveries(
             room_id, channel_id=channel_id, state=DeliveryState.PENDING, limit=_PAGE, after=after
@@ -91,11 +91,11 @@ class HandOver:
         return held
 
 
-def _left(row: Delivery, at: datetime) -> Delivery:
+def _left(row: Delivery, at: datetime) -> DeliveryOutcome:
     error = DeliveryError(
         code="unregistered",
         message=f"channel {row.channel_id!r} was unregistered before this delivery was begun: retry it where "
         "the channel is registered",
         retryable=True,
     )
-    return row.replace(state=DeliveryState.FAILED, error=error, finished_at=at)
+    return row.outcome(state=DeliveryState.FAILED, error=error, finished_at=at)

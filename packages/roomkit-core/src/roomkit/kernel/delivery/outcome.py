@@ -16,7 +16,7 @@ from roomkit.kernel.delivery.failover import Failover
 from roomkit.kernel.flow.contract import OPTIONAL_TEXT, owner_of
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import EventContent
-from roomkit.models.delivery import Delivery, DeliveryError, ProviderResult
+from roomkit.models.delivery import DeliveryError, DeliveryOutcome, ProviderResult
 from roomkit.models.enums import DeliveryState
 from roomkit.models.telemetry import Attr, SpanKind
 from roomkit.models.values import error_text, message_of, repaired, vendor_key
@@ -284,8 +284,8 @@ def error_of(error: ProviderError) -> DeliveryError:
         )
 
 
-def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime | None) -> Delivery:
-    """Return the ledger row of a delivery that was completed at a time, or is under way."""
+def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime | None) -> DeliveryOutcome:
+    """Return what the ledger keeps of a delivery that was completed at a time, or is under way."""
     event, claimed = job.run.event, job.claimed
     channel_id = job.target.binding.channel_id
     provider = outcome.provider
@@ -295,29 +295,23 @@ def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime | None) -> 
         message_id, *parts = outcome.message_ids
         # Without a provider's name the channel stands for it, so that receipts can match the message.
         provider = provider or channel_id
-    return Delivery.trusted(
-        {
-            "id": f"{event.id}:{channel_id}",
-            "room_id": event.room_id,
-            "event_id": event.id,
-            "event_index": event.index,
-            "channel_id": channel_id,
-            "state": outcome.state if at is not None else DeliveryState.PENDING,
-            "attempts": outcome.attempts if claimed is None else outcome.attempts + claimed.attempts,
-            "provider": provider,
-            "provider_message_id": message_id,
-            "parts": tuple(parts),
-            "sent_parts": outcome.sent_parts,
-            "rendered": outcome.rendered,
-            "error": outcome.error,
-            "reason": outcome.reason,
-            "fallback_of": None if claimed is None else claimed.fallback_of,
-            "receipt": None,
-            "holder": None,
-            "claims": 0,
-            "created_at": event.created_at,
-            "finished_at": at,
-            "duration_ms": None if at is None else seconds * 1000,
-        },
-        like=claimed,
+    return DeliveryOutcome(
+        event.room_id,
+        event.id,
+        event.index,
+        channel_id,
+        event.created_at,
+        outcome.state if at is not None else DeliveryState.PENDING,
+        outcome.attempts if claimed is None else outcome.attempts + claimed.attempts,
+        provider,
+        message_id,
+        tuple(parts),
+        outcome.sent_parts,
+        outcome.rendered,
+        outcome.error,
+        outcome.reason,
+        None if claimed is None else claimed.fallback_of,
+        at,
+        None if at is None else seconds * 1000,
+        None if claimed is None else claimed.model_extra,
     )

@@ -84,7 +84,9 @@ class PromptDeliveries:
         """Whether a job may be given to `deliver`: an event, for a transport that never waits."""
         target = job.target
         channel = target.channel
-        if channel is None or target.is_agent or job.recipient is not None or job.claimed is not None:
+        if channel is None or not target.is_plain or target.is_agent:
+            return False
+        if job.recipient is not None or job.claimed is not None:
             return False
         deliver = type(channel).deliver
         if target.deliver is not deliver:
@@ -121,14 +123,7 @@ class PromptDeliveries:
 
     def _is_plain(self, channel: Channel, binding: ChannelBinding) -> bool:
         """Whether nothing has to be done before or after the channel is called."""
-        if (
-            self._channels.starts
-            or self._channels.left
-            or self._pacing.lines
-            or binding.rate_limit is not None
-            or binding.recipient_rate_limit is not None
-            or binding.fallback is not None
-        ):
+        if self._channels.starts or self._channels.left or self._pacing.lines:
             return False
         if self._breakers and (binding.channel_id, None) in self._breakers:
             return False

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -208,7 +209,7 @@ class Deliverer:
 
     async def _record(self, job: Job, outcome: SendOutcome, provider: str | None) -> bool:
         """Record in its pending row how far a delivery has come, and by whom; return whether it was done."""
-        pending = row(job, outcome, 0.0, None).replace(provider=provider)
+        pending = replace(row(job, outcome, 0.0, None), provider=provider)
         try:
             completed = await self._store.complete((pending,), worker_id=self._lease.worker_id)
         except StoreError:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.kernel.runtime.tracing import ConfiguredTelemetry
-    from roomkit.models.delivery import Delivery
+    from roomkit.models.delivery import DeliveryOutcome
     from roomkit.models.timer import Timer
 
 __all__ = ["Settling"]
@@ -72,13 +72,13 @@ class Settling:
         elif run.unrecorded:
             self._record_soon(run)
 
-    def ended(self, run: Run, delivery: Delivery) -> None:
+    def ended(self, run: Run, outcome: DeliveryOutcome) -> None:
         """Note the outcome of one delivery."""
-        run.finished.append(delivery)
-        run.unrecorded.append(delivery)
+        run.finished.append(outcome)
+        run.unrecorded.append(outcome)
         run.pending -= 1
-        if _FRAMEWORK_EVENT_OF[delivery.state] in self._events.wanted:
-            self._tell(run, delivery)
+        if _FRAMEWORK_EVENT_OF[outcome.state] in self._events.wanted:
+            self._tell(run, outcome)
         if not run.launched:
             return
         if run.pending == 0:
@@ -220,17 +220,17 @@ class Settling:
                 event_id=event.id,
             )
 
-    def _tell(self, run: Run, delivery: Delivery) -> None:
-        data: dict[str, object] = {"duration_ms": delivery.duration_ms}
-        if delivery.reason is not None:
-            data["reason"] = delivery.reason
-        if delivery.error is not None:
-            data |= {"code": delivery.error.code, "error": delivery.error.message}
+    def _tell(self, run: Run, outcome: DeliveryOutcome) -> None:
+        data: dict[str, object] = {"duration_ms": outcome.duration_ms}
+        if outcome.reason is not None:
+            data["reason"] = outcome.reason
+        if outcome.error is not None:
+            data |= {"code": outcome.error.code, "error": outcome.error.message}
         self._events.emit(
-            _FRAMEWORK_EVENT_OF[delivery.state],
-            room_id=delivery.room_id,
-            channel_id=delivery.channel_id,
-            event_id=delivery.event_id,
+            _FRAMEWORK_EVENT_OF[outcome.state],
+            room_id=outcome.room_id,
+            channel_id=outcome.channel_id,
+            event_id=outcome.event_id,
             **data,
         )
 

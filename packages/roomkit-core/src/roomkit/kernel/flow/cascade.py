@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from roomkit.models.delivery import Delivery, DeliveryResult
+from roomkit.models.delivery import DeliveryOutcome, DeliveryResult
 from roomkit.models.enums import DeliveryState
 
 __all__ = ["Cascade", "DeliveryResults", "result_of"]
@@ -74,7 +74,7 @@ class Cascade:
         return cascade is other
 
 
-def result_of(row: Delivery) -> DeliveryResult:
+def result_of(row: DeliveryOutcome) -> DeliveryResult:
     """Return the outcome of a delivery as callers see it."""
     is_partial = row.state is DeliveryState.FAILED and row.sent_parts > 0
     return DeliveryResult(
@@ -87,9 +87,9 @@ class DeliveryResults(Mapping[str, DeliveryResult]):
 
     __slots__ = ("_by_channel", "_rows")
 
-    def __init__(self, rows: Sequence[Delivery]) -> None:
+    def __init__(self, rows: Sequence[DeliveryOutcome]) -> None:
         self._rows = rows
-        self._by_channel: dict[str, Delivery] = {}
+        self._by_channel: dict[str, DeliveryOutcome] = {}
 
     def __getitem__(self, channel_id: str) -> DeliveryResult:
         if len(self._by_channel) < len(self._rows):

@@ -27,7 +27,7 @@ _OWN = frozenset(EventType)
 class Target:
     """One binding an event goes to; `channel` is None when the kit does not know it."""
 
-    __slots__ = ("binding", "channel", "deliver", "failure", "is_agent", "is_prompt")
+    __slots__ = ("binding", "channel", "deliver", "failure", "is_agent", "is_plain", "is_prompt")
 
     def __init__(self, binding: ChannelBinding, channel: Channel | None) -> None:
         self.binding = binding
@@ -35,6 +35,10 @@ class Target:
         self.failure: ForeignCodeError | None = None
         """Why the channel could not say whether it takes the event: the delivery fails."""
         self.is_agent = binding.category is ChannelCategory.INTELLIGENCE
+        self.is_plain = (
+            binding.rate_limit is None and binding.recipient_rate_limit is None and binding.fallback is None
+        )
+        """Whether its binding asks for nothing before or after its channel is called."""
         self.deliver: object = None
         """The method of the channel's class that `is_prompt` was found for."""
         self.is_prompt = False

@@ -528,7 +528,7 @@ class Inbound:
         if self._ledger:
             await self._ledger.flush()
         rows = await self._store.list_deliveries(event.room_id, event_id=event.id, limit=1000)
-        return {row.channel_id: result_of(row) for row in rows if row.finished_at is not None}
+        return {row.channel_id: result_of(row.outcome()) for row in rows if row.finished_at is not None}
 
 
 def inbound_key(channel_id: str, key: str) -> str:

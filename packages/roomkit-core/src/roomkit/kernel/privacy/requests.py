@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.channel import ChannelBinding
-    from roomkit.models.delivery import Delivery
+    from roomkit.models.delivery import Delivery, DeliveryOutcome
     from roomkit.models.event import RoomEvent
     from roomkit.models.participant import Participant
     from roomkit.models.rights import ErasureReceipt, ExportKind
@@ -531,8 +531,8 @@ def _says_something(commit: Commit) -> bool:
     )
 
 
-def _skipped(row: Delivery, at: datetime) -> Delivery:
-    return row.replace(state=DeliveryState.SKIPPED, reason=ERASED, finished_at=at)
+def _skipped(row: Delivery, at: datetime) -> DeliveryOutcome:
+    return row.outcome(state=DeliveryState.SKIPPED, reason=ERASED, finished_at=at)
 
 
 def _without_candidate(place: Place) -> list[Participant]:

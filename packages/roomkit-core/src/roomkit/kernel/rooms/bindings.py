@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -104,11 +104,12 @@ class Bindings:
             ):
                 return None
             check_open(record.room, f"channel {channel_id!r} cannot be attached")
-            draft = replace(draft, bindings=(binding,), replaces=record.bindings.get(channel_id))
-            if channel_id not in detached:
-                return draft
-            kept = tuple(each for each in detached if each != channel_id)
-            return replace(draft, room_changes={"detached_channels": kept})
+            draft = copy(draft)
+            draft.bindings, draft.replaces = (binding,), record.bindings.get(channel_id)
+            if channel_id in detached:
+                kept = tuple(each for each in detached if each != channel_id)
+                draft.room_changes = {"detached_channels": kept}
+            return draft
 
         event = note(
             room_id,
@@ -144,8 +145,10 @@ class Bindings:
                 return None
             check_open(record.room, f"channel {channel_id!r} cannot be detached")
             kept = tuple(each for each in record.room.detached_channels if each != channel_id)
-            changes = {"detached_channels": (*kept, channel_id)}
-            return replace(draft, unbind=(channel_id,), replaces=binding, room_changes=changes)
+            draft = copy(draft)
+            draft.unbind, draft.replaces = (channel_id,), binding
+            draft.room_changes = {"detached_channels": (*kept, channel_id)}
+            return draft
 
         event = note(
             room_id,
@@ -311,7 +314,9 @@ class Bindings:
                 channel_id=channel_id,
                 **data,
             )
-            return replace(draft, event=event, bindings=(before.model_copy(update=values),))
+            draft = copy(draft)
+            draft.event, draft.bindings = event, (before.model_copy(update=values),)
+            return draft
 
         written = await self._changes.write(note(room_id, kind, code, ""), plan)
         assert written.event is not None

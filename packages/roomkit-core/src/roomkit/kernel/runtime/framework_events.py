@@ -43,6 +43,8 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "scheduled_refused": "what was to be said later is not taken by its room any more: reason",
     "turn_resumed": "a parked turn continues: turn_id",
     "turn_dropped": "a parked turn is cancelled, or ends with its room, agent or question: turn_id, reason",
+    "turn_executor_lost": "an executor process was lost in the middle of an agent's answer: turn_id",
+    "turn_quarantined": "a request for a model that kept ending its processes is not run again: turn_id",
     "channel_broken": "a channel's start failed, and its deliveries stay pending: error",
     "channel_connected": "a socket was connected: connection_id",
     "channel_disconnected": "a socket was disconnected: connection_id, reason",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.contracts.channel import ChannelContract as ChannelContract
     from roomkit_plugins.testing.contracts.clock import ClockContract as ClockContract
     from roomkit_plugins.testing.contracts.connections import ConnectionsContract as ConnectionsContract
+    from roomkit_plugins.testing.contracts.executor import ScriptedModel as ScriptedModel
+    from roomkit_plugins.testing.contracts.executor import TurnExecutorContract as TurnExecutorContract
     from roomkit_plugins.testing.contracts.fetch import GuardedFetchContract as GuardedFetchContract
     from roomkit_plugins.testing.contracts.identity import (
         IdentityResolverContract as IdentityResolverContract,
@@ -77,12 +79,14 @@ else:
             "RealtimeBackendContract": "realtime",
             "RoomLockManagerContract": "locks",
             "SMSProviderContract": "providers",
+            "ScriptedModel": "executor",
             "SourceProviderContract": "source",
             "TeamsProviderContract": "providers",
             "TelegramProviderContract": "providers",
             "TelemetryProviderContract": "telemetry",
             "ToolProviderContract": "tools",
             "TreesContract": "store.trees",
+            "TurnExecutorContract": "executor",
             "VendorPluginContract": "plugin",
             "WebhookContract": "webhooks",
             "WhatsAppProviderContract": "providers",

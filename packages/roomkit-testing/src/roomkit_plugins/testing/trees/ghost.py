@@ -44,4 +44,4 @@ class Ghost:
     async def come_back(self) -> None:
         """Write how the delivery ended for the ghost, which another worker has ended since."""
         late = self._row.replace(state=DeliveryState.FAILED, reason=FENCED)
-        await self._store.complete([late], worker_id=self._worker_id)
+        await self._store.complete([late.outcome()], worker_id=self._worker_id)

@@ -144,7 +144,7 @@ async def row_of(store: ConversationStore, delivery_id: str) -> Delivery:
 
 async def complete_one(store: ConversationStore, row: Delivery, **fields: Any) -> Completed:
     """Complete one delivery, as SENT unless it is said otherwise."""
-    return await store.complete([row.replace(**{"state": DeliveryState.SENT, **fields})])
+    return await store.complete([row.outcome(**{"state": DeliveryState.SENT, **fields})])
 
 
 async def send(
@@ -157,7 +157,7 @@ async def send(
         provider_message_id=message_id,
         parts=(message_id, *parts),
     )
-    assert not (await store.complete([sent])).refused
+    assert not (await store.complete([sent.outcome()])).refused
     return sent.replace(holder=None)
 
 

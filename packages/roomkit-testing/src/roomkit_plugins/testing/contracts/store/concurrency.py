@@ -200,7 +200,7 @@ class ConcurrencyContract(StoreSuite):
                 for row in mine:
                     done[row.channel_id].append(row.event_index)
                     await asyncio.sleep(0)
-                ended = [row.replace(state=DeliveryState.SENT) for row in mine]
+                ended = [row.outcome(state=DeliveryState.SENT) for row in mine]
                 assert not (await each.complete(ended, worker_id=worker)).refused
 
         stores = [store, other, store]
@@ -223,7 +223,7 @@ class ConcurrencyContract(StoreSuite):
                 state=DeliveryState.SENT, provider="acme", provider_message_id=status.message_id
             )
             matched, result = await asyncio.gather(
-                other.record_receipt(status, ReceiptState.DELIVERED), store.complete([sent])
+                other.record_receipt(status, ReceiptState.DELIVERED), store.complete([sent.outcome()])
             )
             moved = [each for each, _ in result.receipts] + ([matched] if matched is not None else [])
             assert moved == [sent.replace(receipt=ReceiptState.DELIVERED)]
@@ -241,7 +241,7 @@ class ConcurrencyContract(StoreSuite):
             await self.let_leases_run_out(store)
             successor = await other.open_lease(LEASE)
             result, claimed = await asyncio.gather(
-                store.complete([row.replace(state=DeliveryState.SENT)], worker_id=late),
+                store.complete([row.outcome(state=DeliveryState.SENT)], worker_id=late),
                 other.claim(room.id, successor),
             )
             assert [each.delivery.id for each in claimed] == list(result.refused)

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from roomkit.abc.store import Commit, Committed, ConversationStore, Entry
-from roomkit.models.delivery import Delivery
+from roomkit.models.delivery import DeliveryOutcome
 from roomkit.models.enums import (
     DeliveryState,
     EventType,
@@ -206,13 +206,13 @@ class LedgerMachine(StoreMachine):
         self._same(lambda store: store.list_deliveries(room_id, organization_id=owner, after=row))
 
 
-async def _ended(store: ConversationStore, delivery_id: str, state: DeliveryState) -> list[Delivery]:
+async def _ended(store: ConversationStore, delivery_id: str, state: DeliveryState) -> list[DeliveryOutcome]:
     """Return a row as it is to end, if it is there; the vendor's message has the id of the row."""
     row = await store.get_delivery(delivery_id)
     if row is None:
         return []
     parts = (delivery_id, f"{delivery_id}/part")
-    return [row.replace(state=state, provider="acme", provider_message_id=delivery_id, parts=parts)]
+    return [row.outcome(state=state, provider="acme", provider_message_id=delivery_id, parts=parts)]
 
 
 async def _receive(store: ConversationStore, **receipt: Any) -> Any:

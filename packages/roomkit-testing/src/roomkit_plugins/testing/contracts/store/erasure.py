@@ -103,7 +103,7 @@ class ErasureContract(StoreSuite):
             )
             for each in (told, kept)
         ]
-        await store.complete(rows)
+        await store.complete([row.outcome() for row in rows])
         await commit(store, room.id, redact=[told.id])
         left, whole = [await row_of(other, row.id) for row in rows]
         assert left == rows[0].replace(error=DeliveryError(code="room_closed", message="erased"))
@@ -317,7 +317,7 @@ class ErasureContract(StoreSuite):
         assert await store.get_delivery(sent.id) is None
         assert [row.id for row in await store.list_deliveries()] == [kept.id]
         assert await store.record_receipt(status, ReceiptState.READ) is None
-        assert list((await store.complete([sent])).refused) == [sent.id]
+        assert list((await store.complete([sent.outcome()])).refused) == [sent.id]
         with pytest.raises(StoreError, match="restart from the first page"):
             await store.list_deliveries(room.id, after=sent.id)
         assert await store.find_event_by_key(room.id, "key") is None

@@ -218,7 +218,7 @@ class HomesContract(StoreSuite):
         assert dict(later.elsewhere) == {ids[-1]: rival}
         claimed = await other.claim(room.id, rival, channels=())
         assert [each.delivery.id for each in claimed] == ids
-        completed = await store.complete([claimed[0].delivery], worker_id=worker)
+        completed = await store.complete([claimed[0].delivery.outcome()], worker_id=worker)
         assert list(completed.refused) == ids[:1]
 
     async def test_a_lane_of_a_lost_home_is_released_for_its_grace(

@@ -186,10 +186,10 @@ class LanesContract(StoreSuite):
     ) -> None:
         for state in (DeliveryState.SENT, DeliveryState.FAILED, DeliveryState.SKIPPED):
             (row,) = await rows_of(store, await say_as(store, room.id, worker, "sms"))
-            await store.complete([row.replace(state=state)], worker_id=worker)
+            await store.complete([row.outcome(state=state)], worker_id=worker)
             (row,) = await rows_of(store, await say_as(other, room.id, rival, "sms"))
             assert row.holder == rival
-            await other.complete([row.replace(state=state)], worker_id=rival)
+            await other.complete([row.outcome(state=state)], worker_id=rival)
 
     async def test_an_outcome_that_is_not_durable_frees_its_lane_and_is_written_again(
         self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
@@ -197,12 +197,12 @@ class LanesContract(StoreSuite):
         """Others see it at once; writing it durably changes nothing, also in later changes."""
         (row,) = await rows_of(store, await say_as(store, room.id, worker, "sms"))
         ended = row.replace(state=DeliveryState.SENT, provider="acme", provider_message_id=new_id())
-        shown = await store.complete([ended], worker_id=worker, durable=False)
+        shown = await store.complete([ended.outcome()], worker_id=worker, durable=False)
         assert list(shown.refused) == []
         assert await row_of(other, row.id) == ended.replace(holder=None)
         (after,) = await rows_of(other, await say_as(other, room.id, rival, "sms"))
         assert after.holder == rival
-        again = await store.complete([ended.replace(reason="again")], worker_id=worker)
+        again = await store.complete([ended.outcome(reason="again")], worker_id=worker)
         assert list(again.refused) == [row.id]
         assert await row_of(other, row.id) == ended.replace(holder=None)
 
@@ -212,7 +212,7 @@ class LanesContract(StoreSuite):
         """The ends that ride along are written first."""
         (first,) = await rows_of(store, await say_as(store, room.id, worker, "sms"))
         (handed,) = await rows_of(store, await say_as(other, room.id, rival, "sms"))
-        done = [row.replace(state=DeliveryState.SENT) for row in (first, handed)]
+        done = [row.outcome(state=DeliveryState.SENT) for row in (first, handed)]
         result = await say_as(store, room.id, worker, "sms", completed=done)
         assert list(result.completed.refused) == []
         assert dict(result.elsewhere) == {}
@@ -253,7 +253,7 @@ class LanesContract(StoreSuite):
         self, store: ConversationStore, room: Room, worker: str
     ) -> None:
         row = await pending(store, room.id)
-        await store.complete([row.replace(attempts=2)])
+        await store.complete([row.outcome(attempts=2)])
         await commit(store, room.id, amend=Amend(row.event_id, TextContent(body="edited"), "ann"))
         (claimed,) = await store.claim(room.id, worker)
         assert claimed.event == await store.get_event(row.event_id)
@@ -341,7 +341,7 @@ class LanesContract(StoreSuite):
         (mine,) = await rows_of(store, await say_as(store, room.id, worker, "sms"))
         (theirs,) = await rows_of(other, await say_as(other, room.id, rival, "email"))
         free = await pending(store, room.id, "push")
-        done = [row.replace(state=DeliveryState.SENT, holder=worker) for row in (theirs, mine, free)]
+        done = [row.outcome(state=DeliveryState.SENT) for row in (theirs, mine, free)]
         result = await store.complete(done, worker_id=worker)
         assert list(result.refused) == [theirs.id, free.id]
         assert await row_of(store, theirs.id) == theirs
@@ -357,12 +357,12 @@ class LanesContract(StoreSuite):
         successor = await other.open_lease(LEASE)
         (claimed,) = await other.claim(room.id, successor)
         late = row.replace(state=DeliveryState.FAILED)
-        assert list((await store.complete([late], worker_id=worker)).refused) == [row.id]
-        result = await say_as(store, room.id, worker, "email", completed=[late])
+        assert list((await store.complete([late.outcome()], worker_id=worker)).refused) == [row.id]
+        result = await say_as(store, room.id, worker, "email", completed=[late.outcome()])
         assert list(result.completed.refused) == [row.id]
         assert await row_of(store, row.id) == claimed.delivery
         done = claimed.delivery.replace(state=DeliveryState.SENT)
-        assert not (await other.complete([done], worker_id=successor)).refused
+        assert not (await other.complete([done.outcome()], worker_id=successor)).refused
         assert await row_of(store, row.id) == done.replace(holder=None)
 
     async def test_a_refused_end_takes_no_receipt(
@@ -373,8 +373,8 @@ class LanesContract(StoreSuite):
         status = reported(new_id())
         await store.record_receipt(status, ReceiptState.READ)
         sent = row.replace(state=DeliveryState.SENT, provider="acme", provider_message_id=status.message_id)
-        assert not (await store.complete([sent], worker_id=rival)).receipts
-        result = await store.complete([sent], worker_id=worker)
+        assert not (await store.complete([sent.outcome()], worker_id=rival)).receipts
+        result = await store.complete([sent.outcome()], worker_id=worker)
         assert [given for _, given in result.receipts] == [status]
 
     async def test_what_is_completed_without_a_worker_may_be_anybodys(
@@ -392,10 +392,10 @@ class LanesContract(StoreSuite):
         successor = await other.open_lease(LEASE)
         ((claimed,)) = await other.claim(room.id, successor)
         row = claimed.delivery.replace(attempts=1)
-        await other.complete([row.replace(holder="else", claims=9)], worker_id=successor)
+        await other.complete([row.outcome()], worker_id=successor)
         assert await row_of(store, row.id) == row
-        failed = row.replace(state=DeliveryState.FAILED, holder="else", claims=9)
-        await other.complete([failed], worker_id=successor)
+        failed = row.replace(state=DeliveryState.FAILED)
+        await other.complete([failed.outcome()], worker_id=successor)
         assert await row_of(store, row.id) == row.replace(state=DeliveryState.FAILED, holder=None)
 
     # -- opened again ---------------------------------------------------------------------------
@@ -464,7 +464,7 @@ class LanesContract(StoreSuite):
         await pending(store, room.id, "email")
         await store.delete_room(room.id)
         done = held.replace(state=DeliveryState.SENT)
-        assert list((await store.complete([done], worker_id=worker)).refused) == [held.id]
+        assert list((await store.complete([done.outcome()], worker_id=worker)).refused) == [held.id]
         await store.create_room(Room(id=room.id))
         for asked, who in ((store, worker), (other, rival)):
             assert await asked.find_claimable(who) == []
@@ -490,7 +490,7 @@ class LanesContract(StoreSuite):
                 fence=6,
                 metadata={"a": 1},
                 timers=[timer.replace(id=new_id())],
-                completed=[row.replace(state=DeliveryState.SENT)],
+                completed=[row.outcome(state=DeliveryState.SENT)],
                 timers_done=[timer.id],
             )
         assert (await snapshot(store, room.id)).differences(before) == {}

@@ -73,7 +73,7 @@ class LookupsContract(StoreSuite):
         """By the id of each of its parts, and by those of earlier attempts."""
         room, first, second, third = await store.create_room(Room(organization_id="acme")), *_ids(3)
         row = await pending(store, room.id)
-        await store.complete([row.replace(provider="acme", provider_message_id=first, attempts=1)])
+        await store.complete([row.outcome(provider="acme", provider_message_id=first, attempts=1)])
         await send(store, await row_of(store, row.id), second, third)
         row = await row_of(store, row.id)
         for message_id in (first, second, third):

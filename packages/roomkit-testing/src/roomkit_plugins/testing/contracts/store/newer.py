@@ -201,7 +201,7 @@ class NewerVersionContract(StoreSuite):
         assert "" in _levels(reopened)
         message_id = new_id()
         sent = reopened.replace(state=DeliveryState.SENT, provider="acme", provider_message_id=message_id)
-        assert not (await other.complete([sent])).refused
+        assert not (await other.complete([sent.outcome()])).refused
         moved = await store.record_receipt(reported(message_id), ReceiptState.from_stored("glanced_at"))
         read = await row_of(other, row.id)
         assert moved == read
@@ -219,7 +219,7 @@ class NewerVersionContract(StoreSuite):
         status = newer(reported(message_id))
         assert await store.record_receipt(status, ReceiptState.DELIVERED) is None
         sent = row.replace(state=DeliveryState.SENT, provider="acme", provider_message_id=message_id)
-        ((_, matched),) = (await other.complete([sent])).receipts
+        ((_, matched),) = (await other.complete([sent.outcome()])).receipts
         assert matched == status
         assert _levels(matched) == {""}
 

@@ -143,7 +143,7 @@ class ReceiptsContract(StoreSuite):
         parts: list[ReceiptState | None] = [None, None, None]
         for place, report in enumerate([*said, *[None] * (7 - len(said))]):
             if place == places[0]:
-                await store.complete([under_way])
+                await store.complete([under_way.outcome()])
             if place == places[1]:
                 await send(store, row, *ids)
             if report is not None:
@@ -158,11 +158,10 @@ class ReceiptsContract(StoreSuite):
         """The vendor's word may overtake our own record of the end."""
         status = reported(new_id())
         tried = row.replace(attempts=1, provider="acme", provider_message_id=status.message_id)
-        await store.complete([tried])
+        await store.complete([tried.outcome()])
         await store.record_receipt(status, ReceiptState.DELIVERED)
-        for receipt in (None, ReceiptState.SENT):
-            await store.complete([tried.replace(receipt=receipt, attempts=2)])
-            assert (await row_of(store, row.id)).receipt is ReceiptState.DELIVERED
+        await store.complete([tried.outcome(attempts=2)])
+        assert (await row_of(store, row.id)).receipt is ReceiptState.DELIVERED
         await complete_one(store, tried)
         after = await row_of(store, row.id)
         assert (after.state, after.receipt) == (DeliveryState.SENT, ReceiptState.DELIVERED)
@@ -172,7 +171,7 @@ class ReceiptsContract(StoreSuite):
     ) -> None:
         """A vendor may report on a message that was sent again in the meantime."""
         first, second = new_id(), new_id()
-        await store.complete([row.replace(provider="acme", provider_message_id=first)])
+        await store.complete([row.outcome(provider="acme", provider_message_id=first)])
         await send(store, row, second)
         for message_id in (first, second):
             found = await store.record_receipt(reported(message_id), ReceiptState.SENT)
@@ -194,7 +193,7 @@ class ReceiptsContract(StoreSuite):
         sent = row.replace(
             state=DeliveryState.SENT, provider=status.provider, provider_message_id=status.message_id
         )
-        result = await store.complete([sent])
+        result = await store.complete([sent.outcome()])
         after = sent.replace(receipt=ReceiptState.DELIVERED)
         assert list(result.receipts) == [(after, status)]
         assert await row_of(store, row.id) == after
@@ -217,7 +216,7 @@ class ReceiptsContract(StoreSuite):
         sent = row.replace(
             state=DeliveryState.SENT, provider="acme", provider_message_id=message, parts=(message, part)
         )
-        result = await store.complete([sent])
+        result = await store.complete([sent.outcome()])
         reached = [None, ReceiptState.QUEUED, ReceiptState.SENT, ReceiptState.SENT]
         expected = [
             (sent.replace(receipt=receipt), status)
@@ -242,7 +241,7 @@ class ReceiptsContract(StoreSuite):
         status = reported(new_id())
         await store.record_receipt(status, ReceiptState.SENT)
         tried = row.replace(provider="acme", provider_message_id=status.message_id)
-        first = await store.complete([tried, other])
+        first = await store.complete([tried.outcome(), other.outcome()])
         assert [after.id for after, _ in first.receipts] == [row.id]
         assert not (await complete_one(store, tried)).receipts
         assert (await row_of(store, row.id)).receipt is ReceiptState.SENT
@@ -274,7 +273,7 @@ class ReceiptsContract(StoreSuite):
             {"provider": None, "provider_message_id": status.message_id},
             {"provider": "acme", "provider_message_id": None},
         ):
-            assert not (await store.complete([row.replace(**near)])).receipts
+            assert not (await store.complete([row.outcome(**near)])).receipts
         assert (await row_of(store, row.id)).receipt is None
 
     async def test_no_message_has_receipts_without_end_waiting(

@@ -285,7 +285,7 @@ class RoomsContract(StoreSuite):
         row = await store.get_delivery(f"{stored.id}:sms")
         assert row is not None
         message_id = new_id()
-        await store.complete([row.replace(provider="acme", provider_message_id=message_id)])
+        await store.complete([row.outcome(provider="acme", provider_message_id=message_id)])
         await store.set_timer(Timer(id=new_id(), room_id=room_id, kind="k", due_at=NOW))
         return stored.id, task.id, message_id, row.id
 

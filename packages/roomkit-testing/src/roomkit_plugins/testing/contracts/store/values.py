@@ -151,7 +151,7 @@ class ValuesContract(StoreSuite):
             sent = row.replace(
                 state=DeliveryState.SENT, provider=status.provider, provider_message_id=status.message_id
             )
-            ((after, matched),) = (await store.complete([sent])).receipts
+            ((after, matched),) = (await store.complete([sent.outcome()])).receipts
             assert after.receipt is ReceiptState.DELIVERED
             assert matched == status
             return given
