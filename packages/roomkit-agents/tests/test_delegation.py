@@ -10,6 +10,8 @@ import pytest
 from stage import Stage, agent, calls, worker_maker
 
 from roomkit import (
+    AIResponse,
+    AIToolCall,
     ChannelNotRegisteredError,
     ContextOnlyDelivery,
     DelegatedTaskResult,
@@ -17,6 +19,7 @@ from roomkit import (
     HookTrigger,
     InvalidInputError,
     RoleOverride,
+    RoomContext,
     RoomStatus,
     Supervision,
     TaskStatus,
@@ -229,3 +232,47 @@ async def test_a_task_is_not_done_for_a_role_that_the_worker_restricts() -> None
         answer: Any = stage.asked("lead")[-1].messages[-1].content[0]
         assert "clerk may not work for a person of role" in answer.result
         assert stage.asked("clerk") == []
+
+
+async def test_a_call_that_is_repeated_in_a_turn_makes_one_task() -> None:
+    """Other arguments are another task, and so is the same call in another turn."""
+    more = calls("delegate_task", agent="clerk", task="look out", context={"city": "Bonn"})
+    lead = agent("lead", ASKS, ASKS, more, "I asked.", ASKS, "Again.")
+    stage = Stage(lead, agent("clerk", *["Rain."] * 9))
+    setup_delegation(lead, DelegateHandler(stage.kit, delivery_strategy=ContextOnlyDelivery()))
+    async with stage.kit:
+        await stage.kit.create_room("r1")
+        for name in ("web", "lead"):
+            await stage.kit.attach_channel("r1", name)
+        await stage.says("the weather?")
+        await asyncio.sleep(60)
+        first = await stage.kit.list_tasks("r1")
+        assert [each.metadata["context"]["city"] for each in first] == ["Ulm", "Bonn"]
+        assert len(stage.asked("clerk")) == 2
+        await stage.says("and now?")
+        await asyncio.sleep(60)
+        assert len(await stage.kit.list_tasks("r1")) == 3
+
+
+async def test_a_turn_that_is_run_again_makes_no_second_task() -> None:
+    """As after its worker was killed: the event that it answers is the same, the id of the call is not."""
+    call = ASKS.tool_calls[0]
+    again = AIResponse(content="", tool_calls=[AIToolCall(id="z", name=call.name, arguments=call.arguments)])
+    lead = agent("lead", ASKS, "I asked.", again, "ok")
+    stage = Stage(lead, agent("clerk", *["Rain."] * 9))
+    setup_delegation(lead, DelegateHandler(stage.kit, delivery_strategy=ContextOnlyDelivery()))
+    async with stage.kit:
+        await stage.kit.create_room("r1")
+        for name in ("web", "lead"):
+            await stage.kit.attach_channel("r1", name)
+        await stage.says("the weather?")
+        await asyncio.sleep(60)
+        question = next(
+            each for each in await stage.kit.get_timeline("r1") if each.source.channel_id == "web"
+        )
+        room, binding = await stage.kit.get_room("r1"), await stage.kit.get_binding("r1", "lead")
+        await lead.on_event(question, binding, RoomContext(room, [binding], (), [question], reader=binding))
+        await asyncio.sleep(60)
+        assert len(stage.asked("lead")) == 4
+        assert len(await stage.kit.list_tasks("r1")) == 1
+        assert len(stage.asked("clerk")) == 1

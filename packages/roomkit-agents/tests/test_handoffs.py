@@ -344,6 +344,31 @@ async def test_a_summary_goes_with_the_person_whom_it_is_about() -> None:
         assert await values.get("summary", "r1") is None
 
 
+async def test_what_agents_wrote_into_the_state_goes_with_the_person() -> None:
+    """The reasons of transitions and the facts of handoffs; where the conversation stands, and the program's
+    own facts stay."""
+    told = hands_to("billing", reason="Ann lives in Ulm.", context={"home": "Ulm, Hafengasse"})
+    stage = Stage(agent("triage", told), agent("billing", "Hm.", "Hm."))
+    _, handler = PIPELINE.install(stage.kit, stage.agents)
+    async with stage.kit:
+        await stage.open()
+        await stage.says("hello")
+        await handler.set_language("r1", "German")
+        before = await stage.state()
+        assert (before.phase_history[-1].reason, before.context["home"]) == (
+            "Ann lives in Ulm.",
+            "Ulm, Hafengasse",
+        )
+        person = (await stage.kit.list_participants("r1"))[0]
+        await stage.kit.erase_person(participant_id=person.id)
+        after = await stage.state()
+        assert "Ulm" not in (await stage.kit.get_room("r1")).model_dump_json()
+        assert (after.phase, after.active_agent_id, after.language) == ("billing", "billing", "German")
+        assert [each.reason for each in after.phase_history] == [""]
+        await handler.release("r1", to="triage", reason="later")
+        assert [each.reason for each in (await stage.state()).phase_history] == ["", "later"]
+
+
 async def test_rules_choose_an_agent_while_none_has_the_conversation() -> None:
     stage = Stage(agent("triage", "Triage."), agent("billing", "Billing."))
     router = ConversationRouter(

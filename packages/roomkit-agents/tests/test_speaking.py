@@ -65,6 +65,24 @@ async def test_a_model_that_stays_silent_says_why_and_nothing_else(streaming: bo
         assert await stage.unanswered() == ["Bob was asked."]
 
 
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+async def test_a_model_offers_an_answer_and_gives_it_when_it_is_wanted(streaming: bool) -> None:
+    """People see nothing of the offer; without `offers` the model has no such tool."""
+    offer = calls("offer_answer", offer="I know the price.")
+    bot = agent("bot", offer, "It is 40 EUR.", speak=ModelDecides(offers=True), streaming=streaming)
+    stage = Stage(bot, streaming=streaming)
+    async with stage.kit:
+        await stage.open()
+        await stage.says("Bob, what is the price?")
+        offered = [
+            (each.category, each.content, each.channel_id) for each in await stage.kit.list_observations("r1")
+        ]
+        assert (stage.web.texts(), offered) == ([], [("offered", "I know the price.", "bot")])
+        assert [each.name for each in stage.asked("bot")[0].tools] == ["stay_silent", "offer_answer"]
+        await stage.says("yes, please", addressed_to=("bot",))
+        assert stage.web.texts() == ["It is 40 EUR."]
+
+
 async def test_the_agent_that_a_router_chooses_is_addressed() -> None:
     stage = Stage(agent("bot", "Hi.", speak=SpeakWhenAddressed()), agent("other"))
     ConversationRouter(default_agent_id="bot").install(stage.kit, stage.agents)

@@ -484,3 +484,22 @@ def _identity(identity_id):
     from roomkit import Identity
 
     return Identity(id=identity_id)
+
+
+async def test_a_call_names_the_event_that_its_turn_answers(kit, join, script):
+    """The same while it waits and when it has continued: tools make keys of it."""
+    uses = []
+
+    @kit.hook(HookTrigger.BEFORE_TOOL_USE)
+    async def gate(use, context):
+        uses.append(use.event_id)
+        return HookResult.allow()
+
+    @kit.hook(HookTrigger.ON_TOOL_CALL, HookExecution.ASYNC)
+    async def ended(use, context):
+        uses.append(use.event_id)
+
+    _, turn = await ask_one(kit, join, script)
+    await kit.resume_turn("r1", turn.turn_id, {"c1": "yes"})
+    await quiet(kit)
+    assert uses == [turn.event_id, turn.event_id]

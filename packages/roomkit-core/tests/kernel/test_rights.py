@@ -235,6 +235,20 @@ async def test_a_person_gets_the_values_about_them(house: Any, pages_of_two: Non
     assert await store.list_values_of("ben") == [values[4]]
 
 
+async def test_what_a_state_keeps_as_derived_goes_with_what_it_was_made_from(house: Any) -> None:
+    """In every namespace; the rest of the state stays, and so do other rooms."""
+    await furnish(house)
+    await house.open("r9")
+    for room_id in ("r1", "r9"):
+        for namespace in ("app", "notes"):
+            state = {"phase": "intake", "derived": {"summary": "her bird is ill"}}
+            await house.kit.change_state(room_id, namespace, lambda _, state=state: state)
+    await house.kit.erase_person(identity_id=ANN.id)
+    room, other = await house.kit.get_room("r1"), await house.kit.get_room("r9")
+    assert [room.state[each] for each in ("app", "notes")] == [{"phase": "intake"}] * 2
+    assert "derived" in other.state["app"]
+
+
 async def test_the_values_of_a_room_are_exported_counted_and_erased_with_it(
     house: Any, pages_of_two: None
 ) -> None:
@@ -285,6 +299,10 @@ async def test_who_is_asked_for_must_be_told_apart(house: Any) -> None:
     for wrong in ({}, {"identity_id": "a", "participant_id": "b"}):
         with pytest.raises(InvalidInputError, match="exactly one"):
             await kit.erase_person(**wrong)
+    for empty in ({"identity_id": ""}, {"participant_id": ""}):
+        for ask in (kit.erase_person, kit.export_person):
+            with pytest.raises(InvalidInputError, match="empty id"):
+                await ask(**empty)
     await house.open("acme", organization_id="acme")
     for room_id in ("r1", "acme"):
         await kit.ensure_participant(room_id, "web", "ann")

@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, override
 
+from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.memory import MemoryProvider
 from roomkit.models.ai import StreamDone
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import TextContent
@@ -16,15 +18,15 @@ from roomkit_plugins.agents.config_only import ConfigOnly
 from roomkit_plugins.agents.handler import Duty
 from roomkit_plugins.agents.handoff import HANDS_OVER
 from roomkit_plugins.agents.identity import identity_block
-from roomkit_plugins.agents.speaking import SILENT_TOOL, unanswered
+from roomkit_plugins.agents.kinds import check_kind
+from roomkit_plugins.agents.speaking import OFFER_TOOL, OFFERED, SILENT_TOOL, SpeakPolicy, unanswered
 from roomkit_plugins.agents.state import HUMAN, NAMESPACE, conversation_of
 from roomkit_plugins.ai.channel import AIChannel
 from roomkit_plugins.ai.tools import EndTurn, RunnableTool, current_tool_call
 
 if TYPE_CHECKING:
-    from roomkit.abc.ai import AIProvider, ToolHandler
+    from roomkit.abc.ai import ToolHandler
     from roomkit.abc.executor import TurnExecutor
-    from roomkit.abc.memory import MemoryProvider
     from roomkit.abc.tools import ToolProvider
     from roomkit.kernel.kit import RoomKit
     from roomkit.models.ai import StreamEvent
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from roomkit.models.room import Room
     from roomkit.models.task import Observation
     from roomkit_plugins.agents.installed import InstalledStrategy
-    from roomkit_plugins.agents.speaking import SpeakPolicy
     from roomkit_plugins.agents.state import ConversationState
     from roomkit_plugins.ai.policy import ToolPolicy
     from roomkit_plugins.ai.prices import ModelPrice
@@ -104,7 +105,15 @@ class Agent(AIChannel):
         speak: SpeakPolicy | None = None,
         **options: Unpack[AgentOptions],
     ) -> None:
-        super().__init__(channel_id, provider or ConfigOnly(channel_id), **options)
+        check_kind("an agent", "channel_id", channel_id, str)
+        who = f"agent {channel_id!r}"
+        check_kind(who, "provider", provider, AIProvider | None)
+        check_kind(who, "speak", speak, SpeakPolicy | None)
+        check_kind(who, "memory", options.get("memory"), MemoryProvider | None)
+        given = {"role": role, "description": description, "scope": scope, "voice": voice}
+        for name, text in {**given, "greeting": greeting, "language": language}.items():
+            check_kind(who, name, text, str | None)
+        super().__init__(channel_id, ConfigOnly(channel_id) if provider is None else provider, **options)
         self.role = role
         self.description = description
         self.scope = scope
@@ -176,6 +185,8 @@ class Agent(AIChannel):
         own = [] if tool is None else [tool]
         if self.speak is not None and self.speak.lets_model_decide:
             own.append(RunnableTool(SILENT_TOOL, self._stay_silent))
+        if self.speak is not None and self.speak.lets_model_offer:
+            own.append(RunnableTool(OFFER_TOOL, self._offer_answer))
         return own
 
     async def _stay_silent(self, name: str, arguments: dict[str, Any]) -> str:
@@ -184,6 +195,13 @@ class Agent(AIChannel):
         if duty is not None:
             duty.found.append(unanswered(duty.event, self.channel_id, str(arguments["reason"])))
         return EndTurn("You stay silent.")
+
+    async def _offer_answer(self, name: str, arguments: dict[str, Any]) -> str:
+        """End the turn; what the agent could say is recorded with it."""
+        duty = self._duties.get(current_tool_call().room_id)
+        if duty is not None:
+            duty.found.append(unanswered(duty.event, self.channel_id, str(arguments["offer"]), OFFERED))
+        return EndTurn("You are asked if it is wanted.")
 
     def _strategy_of(self, room: Room) -> InstalledStrategy | None:
         return next((installed for _, installed in self._strategies if installed.is_of(room)), None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from roomkit.models.base import EMPTY, Json, Record
 from roomkit.models.enums import TaskStatus
 from roomkit.models.values import Key, Reference, Text
+from roomkit_plugins.agents.kinds import check_kind
 
 __all__ = ["ContextOnlyDelivery", "DelegatedTaskResult", "ImmediateDelivery"]
 
@@ -35,6 +36,9 @@ class ImmediateDelivery:
     """The agent that delegated is asked once the result is there; `prompt` says what to do with it."""
 
     prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        check_kind("ImmediateDelivery", "prompt", self.prompt, str | None)
 
 
 @dataclass(slots=True, frozen=True)

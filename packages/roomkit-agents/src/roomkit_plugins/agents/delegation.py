@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import ChannelNotRegisteredError, InvalidInputError, RoomAlreadyExistsError
@@ -18,8 +19,10 @@ from roomkit.models.event import SYSTEM_CHANNEL_ID
 from roomkit.models.task import Task
 from roomkit_plugins.agents.delegated import ContextOnlyDelivery, DelegatedTaskResult, ImmediateDelivery
 from roomkit_plugins.agents.desk import DESK, OPEN, OnComplete, TaskDesk, result_of
+from roomkit_plugins.agents.kinds import check_kind, check_names
 from roomkit_plugins.agents.notes import note_to
 from roomkit_plugins.agents.state import NAMESPACE, get_conversation_state
+from roomkit_plugins.ai.schema import thawed
 from roomkit_plugins.ai.shape import attributed
 from roomkit_plugins.ai.tools import RunnableTool, current_tool_call
 
@@ -41,6 +44,7 @@ NAME = "delegate_task"
 MAX_DEPTH = 3
 """How deep tasks may be delegated from tasks."""
 MAX_INHERITED = 50
+_STRATEGIES = ImmediateDelivery | ContextOnlyDelivery
 _LOOK_EVERY = 1.0
 """After how many seconds a task is read again that another worker may have ended."""
 
@@ -140,6 +144,10 @@ async def delegate(
     Raises RoomNotFoundError, RoomClosedError, ChannelNotRegisteredError, and InvalidInputError for what
     cannot be stored, or for tasks from tasks more than 3 deep.
     """
+    check_names("a task", "agent_id and task", (agent_id, task))
+    check_kind("a task", "delivery_strategy", delivery_strategy, _STRATEGIES)
+    check_kind("a task", "schema", schema, Mapping | None)
+    _check_within(within)
     room = await kit.get_room(room_id)
     _check_agent(kit, agent_id)
     depth = ((room.state.get(NAMESPACE) or {}).get("task") or {}).get("depth", 0) + 1
@@ -198,6 +206,12 @@ def desk_of(kit: RoomKit) -> TaskDesk:
             "plugin 'agents' installed"
         )
     return desk
+
+
+def _check_within(within: timedelta) -> None:
+    check_kind("a task", "within", within, timedelta)
+    if within <= timedelta():
+        raise InvalidInputError(f"a task cannot be done within {within}: give it some time")
 
 
 def _check_inherited(inherit: int, notify: str | None) -> None:
@@ -310,6 +324,9 @@ class DelegateHandler:
         delivery_strategy: ImmediateDelivery | ContextOnlyDelivery | None = None,
         within: timedelta = timedelta(minutes=15),
     ) -> None:
+        check_kind("DelegateHandler", "notify", notify, str | None)
+        check_kind("DelegateHandler", "delivery_strategy", delivery_strategy, _STRATEGIES | None)
+        _check_within(within)
         self._kit = kit
         self._notify = notify
         self._delivery = delivery_strategy or ImmediateDelivery()
@@ -323,8 +340,12 @@ class DelegateHandler:
         *,
         role: str | None = None,
         on_behalf_of: str | None = None,
+        key: str | None = None,
     ) -> dict[str, Any]:
-        """Delegate as the tool's arguments say; return the answer for the model. Raises as `delegate`."""
+        """Delegate as the tool's arguments say; return the answer for the model. Raises as `delegate`.
+
+        With a `key` the same arguments make one task, however often they are handled.
+        """
         agent_id = arguments["agent"]
         policy = getattr(self._kit.get_channel(agent_id), "tool_policy", None)
         if policy is not None and (role or "member") in policy.role_overrides:
@@ -339,6 +360,7 @@ class DelegateHandler:
             delivery_strategy=self._delivery,
             within=self._within,
             on_behalf_of=on_behalf_of,
+            key=None if key is None else _key_of(key, room_id, calling_agent_id, arguments),
         )
         return {
             "status": "delegated",
@@ -346,6 +368,12 @@ class DelegateHandler:
             "child_room_id": made.child_room_id,
             "agent_id": made.agent_id,
         }
+
+
+def _key_of(*parts: object) -> str:
+    """Return the key of a task by what it was given for: the same for a turn that is re-run."""
+    said = json.dumps(thawed(parts), sort_keys=True, default=str)
+    return sha256(said.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def setup_delegation(channel: AIChannel, handler: DelegateHandler, *, tool: AITool | None = None) -> None:
@@ -362,7 +390,12 @@ def setup_delegation(channel: AIChannel, handler: DelegateHandler, *, tool: AITo
     async def run(name: str, arguments: dict[str, Any]) -> str:
         use = current_tool_call()
         answer = await handler.handle(
-            use.room_id, use.channel_id, arguments, role=use.role, on_behalf_of=use.participant_id
+            use.room_id,
+            use.channel_id,
+            arguments,
+            role=use.role,
+            on_behalf_of=use.participant_id,
+            key=use.event_id,
         )
         return json.dumps(answer)
 

@@ -179,6 +179,7 @@ class HandoffHandler:
                 after,
                 pending=asked.caller if asked.turn else None,
                 chain=self._chain(asked, own, before),
+                told=asked.request.context,
             )
 
         await self._services.rooms.change_state(asked.room_id, decide)

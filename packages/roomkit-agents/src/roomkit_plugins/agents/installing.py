@@ -11,14 +11,15 @@ from roomkit_plugins.agents.delegation import DelegateHandler, build_delegate_to
 from roomkit_plugins.agents.handler import HandoffHandler, setup_handoff
 from roomkit_plugins.agents.handoff import build_handoff_tool
 from roomkit_plugins.agents.installed import InstalledStrategy
+from roomkit_plugins.agents.kinds import check_kind
 from roomkit_plugins.agents.state import NAMESPACE
+from roomkit_plugins.ai.channel import AIChannel
 
 if TYPE_CHECKING:
     from roomkit.kernel.kit import RoomKit
     from roomkit.models.room import Room
     from roomkit_plugins.agents.strategy import Strategy
     from roomkit_plugins.agents.voices import Greeting
-    from roomkit_plugins.ai.channel import AIChannel
 
 __all__ = ["install"]
 
@@ -35,6 +36,8 @@ def install(
     hook_priority: int = -100,
 ) -> HandoffHandler:
     """Put a strategy to work on a kit; with a `name`, in the rooms that are assigned to it."""
+    for agent in agents:
+        check_kind("a strategy", "an agent", agent, AIChannel)
     installed = InstalledStrategy(strategy, [agent.channel_id for agent in agents], name)
     handler = HandoffHandler(kit, strategy, aliases, phase_map, agents=agents, greeting=greeting, name=name)
     installed.handler = handler

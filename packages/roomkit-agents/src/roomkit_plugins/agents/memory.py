@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.memory import MemoryProvider, MemoryResult
 from roomkit.models.ai import AIMessage
+from roomkit_plugins.agents.kinds import check_kind
 from roomkit_plugins.agents.state import NAMESPACE, conversation_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class HandoffMemoryProvider(MemoryProvider):
     """
 
     def __init__(self, inner: MemoryProvider) -> None:
+        check_kind("HandoffMemoryProvider", "inner", inner, MemoryProvider)
         self.inner = inner
         self._services: Services | None = None
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, override
 
 from roomkit.abc.errors import InvalidInputError
+from roomkit_plugins.agents.kinds import check_kind, check_names
 from roomkit_plugins.agents.routing import ConversationRouter, RoutingConditions, RoutingRule
 from roomkit_plugins.agents.state import HUMAN, ConversationPhase, ConversationState
 from roomkit_plugins.agents.voices import Greeting
@@ -31,6 +32,12 @@ class PipelineStage:
     next: str | None = None
     can_return_to: frozenset[str] | set[str] = field(default_factory=frozenset)
     description: str | None = None
+
+    def __post_init__(self) -> None:
+        check_names("PipelineStage", "phase and agent_id", (self.phase, self.agent_id))
+        check_kind("PipelineStage", "next", self.next, str | None)
+        check_names("PipelineStage", "can_return_to", self.can_return_to)
+        check_kind("PipelineStage", "description", self.description, str | None)
 
     @property
     def exits(self) -> tuple[str, ...]:
@@ -93,6 +100,10 @@ class ConversationPipeline:
         *,
         human: str | None = None,
     ) -> None:
+        check_kind("a pipeline", "stages", stages, Sequence)
+        for stage in stages:
+            check_kind("a pipeline", "a stage", stage, PipelineStage)
+        check_kind("a pipeline", "human", human, str | None)
         self.human = human
         self.stages = tuple(stages)
         self.supervisor_id = supervisor_id

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, override
 
 from roomkit.models.enums import ChannelCategory
+from roomkit_plugins.agents.kinds import check_callable, check_kind, check_names
 from roomkit_plugins.agents.state import HUMAN
 from roomkit_plugins.agents.strategy import Decision, Strategy
 
@@ -39,6 +40,14 @@ class RoutingConditions:
     source_channel_ids: Collection[str] | None = None
     custom: Custom | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("phases", "channel_types", "intents", "source_channel_ids"):
+            values = getattr(self, name)
+            if values is not None:
+                check_names("RoutingConditions", name, values)
+        if self.custom is not None:
+            check_callable("RoutingConditions", "custom", self.custom)
+
     def hold(self, event: RoomEvent, context: RoomContext, state: ConversationState) -> bool:
         """Return whether they all hold for a message."""
         chosen = (
@@ -60,6 +69,11 @@ class RoutingRule:
     conditions: RoutingConditions = field(default_factory=RoutingConditions)
     priority: int = 0
 
+    def __post_init__(self) -> None:
+        check_names("RoutingRule", "agent_id", (self.agent_id,))
+        check_kind("RoutingRule", "conditions", self.conditions, RoutingConditions)
+        check_kind("RoutingRule", "priority", self.priority, int)
+
 
 class ConversationRouter(Strategy):
     """Chooses the agent for each message: the one that has the conversation, else by rules, else a default.
@@ -74,6 +88,11 @@ class ConversationRouter(Strategy):
         default_agent_id: str | None = None,
         supervisor_id: str | None = None,
     ) -> None:
+        check_kind("a router", "rules", rules, Sequence | None)
+        for rule in rules or ():
+            check_kind("a router", "a rule", rule, RoutingRule)
+        check_kind("a router", "default_agent_id", default_agent_id, str | None)
+        check_kind("a router", "supervisor_id", supervisor_id, str | None)
         self.rules = sorted(rules or (), key=lambda rule: rule.priority)
         self.default_agent_id = default_agent_id
         self.supervisor_id = supervisor_id

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -127,12 +128,30 @@ class ConversationState(Record):
 def conversation_of(own: OwnState) -> ConversationState | None:
     """Return the conversation in what a room keeps under NAMESPACE; None where none has begun."""
     kept = None if own is None else own.get("conversation")
-    return None if kept is None else ConversationState.model_validate(kept)
+    if own is None or kept is None:
+        return None
+    derived = own.get("derived") or {}
+    reasons = chain(derived.get("reasons") or (), repeat(""))
+    pairs = zip(kept["phase_history"], reasons, strict=False)
+    history = [{"reason": reason, **each} for each, reason in pairs]
+    context = {**kept["context"], **(derived.get("context") or {})}
+    return ConversationState.model_validate({**kept, "phase_history": history, "context": context})
 
 
-def stored(own: OwnState, state: ConversationState, **changes: Any) -> Mapping[str, Any]:
-    """Return what a room is to keep under NAMESPACE: with the conversation, and other keys changed."""
-    kept = {**(own or {}), "conversation": state.model_dump(mode="json"), **changes}
+def stored(
+    own: OwnState, state: ConversationState, *, told: Iterable[str] = (), **changes: Any
+) -> Mapping[str, Any]:
+    """Return what a room is to keep under NAMESPACE: with the conversation, and other keys changed.
+
+    What models wrote, which may repeat what people said, is kept where an erasure removes it: reasons, and
+    the keys of the context that handoffs `told`.
+    """
+    written = state.model_dump(mode="json")
+    before = ((own or {}).get("derived") or {}).get("context") or {}
+    context = {key: written["context"].pop(key) for key in {*before, *told} if key in written["context"]}
+    reasons = [each.pop("reason") for each in written["phase_history"]]
+    derived = {"reasons": reasons, "context": context} if any(reasons) or context else None
+    kept = {**(own or {}), "conversation": written, "derived": derived, **changes}
     return {key: value for key, value in kept.items() if value is not None}
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, override
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.models.content import text_of
+from roomkit_plugins.agents.kinds import check_kind, check_names
 from roomkit_plugins.agents.routing import ConversationRouter
 from roomkit_plugins.agents.state import HUMAN, ConversationPhase, ConversationState
 from roomkit_plugins.agents.strategy import Decision
@@ -40,6 +41,8 @@ class Swarm(ConversationRouter):
         *,
         human: str | None = None,
     ) -> None:
+        check_names("a swarm", "agents", agents)
+        check_kind("a swarm", "human", human, str | None)
         if not agents or (first is not None and first not in agents):
             raise InvalidInputError(f"a swarm has agents, and {first!r} is one of them: {list(agents)}")
         super().__init__(None, first or agents[0], supervisor_id)
@@ -69,6 +72,9 @@ class Supervision(ConversationRouter):
     """
 
     def __init__(self, supervisor: str, workers: Mapping[str, str | None]) -> None:
+        check_names("a supervision", "supervisor", (supervisor,))
+        check_kind("a supervision", "workers", workers, Mapping)
+        check_names("a supervision", "workers", workers)
         if not workers or supervisor in workers:
             raise InvalidInputError(f"{supervisor!r} needs workers other than itself: {list(workers)}")
         super().__init__(None, supervisor)
@@ -92,6 +98,8 @@ class ReviewLoop(ConversationRouter):
     """
 
     def __init__(self, producer: str, reviewer: str, *, max_rounds: int = 2) -> None:
+        check_names("a review loop", "producer and reviewer", (producer, reviewer))
+        check_kind("a review loop", "max_rounds", max_rounds, int)
         if max_rounds < 1 or producer == reviewer:
             raise InvalidInputError(
                 "a review loop has a producer, another agent as reviewer, and 1 round or more: "

@@ -113,6 +113,7 @@ def _asked(turn: Turn, call: Call) -> ToolUse:
             "arguments": part.arguments,
             "participant_id": turn.participant_id,
             "role": turn.role,
+            "event_id": turn.event_id,
             "result": None,
             "is_error": False,
             "duration_ms": None,

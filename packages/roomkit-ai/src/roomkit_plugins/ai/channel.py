@@ -448,6 +448,7 @@ class AIChannel(Channel):
             channel_id=self.channel_id,
             participant_id=event.source.participant_id or event.source.on_behalf_of,
             role=role,
+            event_id=event.id,
             request=request,
             earlier=messages[:-1],
             own=messages[-1:],

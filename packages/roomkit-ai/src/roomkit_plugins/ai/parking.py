@@ -101,6 +101,7 @@ def _ended(turn: Turn, call: ParkedCall) -> ToolUse:
         "channel_id": turn.channel_id,
         "participant_id": turn.participant_id,
         "role": turn.role,
+        "event_id": turn.event_id,
     }
     return ToolUse(
         call_id=call.call_id,

@@ -64,6 +64,7 @@ class Turn:
     channel_id: str
     participant_id: str | None
     role: ParticipantRole | None
+    event_id: str
     request: AIContext
     provider: AIProvider
     fallbacks: Sequence[AIProvider]

@@ -14,8 +14,9 @@ class ToolUse(Record):
     """The payload of BEFORE_TOOL_USE and ON_TOOL_CALL.
 
     A gate that modifies it changes the call: exactly this payload executes. `participant_id`
-    and `role` are those of the participant whom the agent is answering. In ON_TOOL_CALL, `result` is what the
-    tool answered and `is_error` whether it failed or was refused.
+    and `role` are those of the participant whom the agent is answering, `event_id` is the event that it
+    answers: the same when a turn is re-run by another worker, or continues. In ON_TOOL_CALL, `result` is
+    what the tool answered and `is_error` whether it failed or was refused.
     """
 
     room_id: str
@@ -25,6 +26,7 @@ class ToolUse(Record):
     arguments: Json = EMPTY
     participant_id: str | None = None
     role: ParticipantRole | None = None
+    event_id: str | None = None
     result: str | None = None
     is_error: bool = False
     duration_ms: float | None = None

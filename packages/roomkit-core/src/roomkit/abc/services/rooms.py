@@ -91,7 +91,8 @@ class RoomAccess(ABC):
         JSON object of at most 16 KiB, 64 KiB for the room, or None to remove it. It is synchronous, pure
         and quick, and is called again if the room changed in between: no change is lost. Inside a gate of
         the room it raises InvalidInputError: a gate returns `HookResult.allow(state=...)`. Keep ids in it;
-        text belongs in values with a subject. Raises RoomNotFoundError, RoomClosedError, InvalidInputError
+        text belongs in values with a subject, or under the key `derived`, which is removed when anything of
+        the room is erased. Raises RoomNotFoundError, RoomClosedError, InvalidInputError
         for what cannot be stored, StaleRoomError for a room that changes all the time, and what `fn`
         raises.
         """

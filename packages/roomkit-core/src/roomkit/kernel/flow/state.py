@@ -15,7 +15,14 @@ from roomkit.models.values import is_key
 if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
 
-__all__ = ["BindingStateChange", "changed_state", "check_namespace", "is_decision", "with_binding_state"]
+__all__ = [
+    "BindingStateChange",
+    "changed_state",
+    "check_namespace",
+    "is_decision",
+    "with_binding_state",
+    "without_derived",
+]
 
 type BindingStateChange = Mapping[str, Any] | Callable[[Json], Mapping[str, Any]]
 """Keys merged into a binding's state, or a function from the former state to the new one."""
@@ -23,6 +30,7 @@ type BindingStateChange = Mapping[str, Any] | Callable[[Json], Mapping[str, Any]
 _LONGEST = 16 * 1024
 _LONGEST_OF_ROOM = 64 * 1024
 _KERNEL = "core"
+_DERIVED = "derived"
 
 
 def is_decision(change: StateChange) -> bool:
@@ -51,6 +59,19 @@ def changed_state(room_id: str, state: Json, changes: Iterable[tuple[str, StateC
             "keep large data in values"
         )
     return FrozenDict(after)
+
+
+def without_derived(state: Json) -> Json:
+    """Return a room's state without what its namespaces keep under `derived`: it goes with an erasure."""
+    after: Json = freeze(
+        {
+            name: {key: each for key, each in kept.items() if key != _DERIVED}
+            if isinstance(kept, Mapping)
+            else kept
+            for name, kept in state.items()
+        }
+    )
+    return after
 
 
 def check_namespace(namespace: str) -> None:

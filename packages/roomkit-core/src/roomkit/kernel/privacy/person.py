@@ -294,10 +294,13 @@ async def find_person(
 
     A participant id that leads to an identity leads to all of that person. `kind:address`, as `namesake_id`
     makes it, names the sender with an address of that kind in every room, also where the address alone is
-    their id. Raises InvalidInputError for an id that is several people's, and unless exactly one id is given.
+    their id. Raises InvalidInputError for an id that is several people's or empty, and unless exactly one id
+    is given.
     """
     if (identity_id is None) == (participant_id is None):
         raise InvalidInputError("name the person by identity_id or by participant_id: exactly one of them")
+    if not (identity_id or participant_id):
+        raise InvalidInputError("an empty id names no person: give the id that they have")
     person = Person(
         store=store,
         participant_id=participant_id,

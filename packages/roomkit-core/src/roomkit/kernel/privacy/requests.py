@@ -15,6 +15,7 @@ from roomkit.kernel.flow.context import RECENT_EVENTS
 from roomkit.kernel.flow.merged import followed
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.quiet import QuietCommit
+from roomkit.kernel.flow.state import without_derived
 from roomkit.kernel.privacy.erasure_receipt import BEYOND_A_PERSON, BEYOND_A_ROOM, ReceiptBook
 from roomkit.kernel.privacy.exports import deliveries_of, room_values_of, values_of
 from roomkit.kernel.privacy.person import Person, Place, find_person
@@ -367,6 +368,9 @@ class DataSubjectRequests:
             if observation.content != ERASED and place.is_about(observation, walk.gone)
         ]
         if _says_something(commit) or walk.count:
+            state = place.record.room.state
+            if (after := without_derived(state)) != state:
+                commit.room_changes = {**(commit.room_changes or {}), "state": after}
             notes = [_detached_note(binding) for binding in transports]
             walk.detached = list(zip(transports, notes, strict=True))
             notes.append(_erased_note(room_id, walk.count))

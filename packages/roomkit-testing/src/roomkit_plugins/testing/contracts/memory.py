@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
+from roomkit import RoomKit
 from roomkit.abc.memory import MemoryProvider, MemoryResult
 from roomkit.models.base import new_id
 from roomkit.models.context import RoomContext
@@ -14,6 +16,9 @@ from roomkit.models.event import RoomEvent
 from roomkit.models.room import Room
 from roomkit_plugins.testing.contracts.base import ContractSuite, binding, event
 from roomkit_plugins.testing.leaks import assert_nothing_leaks
+
+if TYPE_CHECKING:
+    from roomkit.abc.services import Services
 
 __all__ = ["MemoryProviderContract"]
 
@@ -85,6 +90,24 @@ class MemoryProviderContract(ContractSuite):
         await memory.clear("here")
         result = await memory.retrieve("here", said("here", 1), history("here", 0), channel_id="agent")
         assert "heron" not in repr(result)
+
+    async def test_it_is_bound_to_every_agent_that_has_it(self, memory: MemoryProvider) -> None:
+        """Once for each, before it is asked; one that wraps another memory hands the services on."""
+        services, handed = RoomKit().services, []
+        inner: object = getattr(memory, "inner", None)
+        if isinstance(inner, MemoryProvider):
+            given = inner.bind
+
+            def noted(services: Services) -> None:
+                handed.append(services)
+                given(services)
+
+            inner.bind = noted  # type: ignore[method-assign]
+        for _ in range(2):
+            assert memory.bind(services) is None  # type: ignore[func-returns-value]
+        assert handed == ([services, services] if isinstance(inner, MemoryProvider) else [])
+        result = await memory.retrieve("room", said("room", 3), history("room", 3), channel_id="agent")
+        assert isinstance(result, MemoryResult)
 
     async def test_nothing_leaks(self, memory: MemoryProvider) -> None:
         """Rooms that come and go leave tasks, threads and descriptors flat."""
