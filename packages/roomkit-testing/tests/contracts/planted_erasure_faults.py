@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from planting import planted
+from planting import SteppedStore, planted
 
 from roomkit.abc.errors import (
     StaleRoomError,
@@ -34,7 +34,7 @@ found_by = partial(planted, ConversationStoreContract)
 # -- erasure ----------------------------------------------------------------------------------------
 
 
-class Leaving(InMemoryStore):
+class Leaving(SteppedStore):
     """A store that leaves something of redacted events; `left` says what."""
 
     left: Callable[[RoomEvent, RoomEvent], RoomEvent]
@@ -43,7 +43,8 @@ class Leaving(InMemoryStore):
         before = [self._events.get(event_id) for event_id in commit.redact]
         result = await super().commit(commit)
         for event in filter(None, before):
-            self._put_event(type(self).left(event, self._events[event.id]))
+            after = type(self).left(event, self._events[event.id])
+            self._put_event(self._record(commit.room_id), after)
         return result
 
 
@@ -169,7 +170,7 @@ class WritesHalfAMove(InMemoryStore):
 
 
 @found_by("test_a_room_with_pending_deliveries_does_not_move_whole")
-class MovesWhatIsPending(InMemoryStore):
+class MovesWhatIsPending(SteppedStore):
     def _check_settled(self, *_: Any) -> None:
         pass
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from planting import planted
+from planting import SteppedStore, planted
 
 from roomkit.abc.store import Claimed, Commit, Committed, Completed
 from roomkit.memory.store import InMemoryStore
@@ -39,7 +39,7 @@ class SplitsIdsAtTheFirstColon(InMemoryStore):
 
 
 @found_by("test_a_row_that_has_ended_is_not_changed_again[sent]")
-class ReopensRows(InMemoryStore):
+class ReopensRows(SteppedStore):
     def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
         for delivery in outcomes:
             self._ledger._rows.pop(delivery.id, None)
@@ -47,13 +47,13 @@ class ReopensRows(InMemoryStore):
 
 
 @found_by("test_what_is_not_there_is_refused", "test_several_rows_are_completed_together")
-class RefusesNothing(InMemoryStore):
+class RefusesNothing(SteppedStore):
     def _complete(self, *args: Any) -> Completed:
         return replace(super()._complete(*args), refused=())
 
 
 @found_by("test_what_is_not_there_is_refused")
-class WritesRowsOfNoEvent(InMemoryStore):
+class WritesRowsOfNoEvent(SteppedStore):
     def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
         result = super()._complete(outcomes, *rest)
         self._ledger._rows.update((row.id, row) for row in outcomes if row.id in result.refused)
@@ -96,7 +96,7 @@ class ReopensWhatWasSent(InMemoryStore):
 @found_by(
     "test_what_rides_along_with_a_failing_commit_is_not_written", "test_a_lock_that_was_lost_writes_nothing"
 )
-class CompletesBeforeItCommits(InMemoryStore):
+class CompletesBeforeItCommits(SteppedStore):
     async def commit(self, commit: Commit) -> Committed:
         done = self._complete(commit.completed, commit.worker_id, commit.timers_done)
         return replace(await super().commit(replace(commit, completed=(), timers_done=())), completed=done)
@@ -112,7 +112,7 @@ class ForgetsWhatRidesAlong(InMemoryStore):
     "test_what_a_commit_completes_makes_way_for_its_own",
     "test_a_timer_can_be_completed_and_set_again_at_once",
 )
-class CompletesAfterItCommitted(InMemoryStore):
+class CompletesAfterItCommitted(SteppedStore):
     async def commit(self, commit: Commit) -> Committed:
         result = await super().commit(replace(commit, completed=(), timers_done=()))
         done = self._complete(commit.completed, commit.worker_id, commit.timers_done)
@@ -172,7 +172,7 @@ class BelievesTheFirstPart(InMemoryStore):
 
 
 @found_by("test_a_late_end_does_not_take_a_receipt_back")
-class EndsWithoutTheReceipt(InMemoryStore):
+class EndsWithoutTheReceipt(SteppedStore):
     def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
         result = super()._complete(outcomes, *rest)
         for row in outcomes:
@@ -207,7 +207,7 @@ class DeletesReceiptsForNamesakes(InMemoryStore):
 
 
 @found_by("test_a_waiting_receipt_that_is_repeated_waits_once")
-class KeepsRepeatedReceipts(InMemoryStore):
+class KeepsRepeatedReceipts(SteppedStore):
     def __init__(self) -> None:
         super().__init__()
         self.repeats: list[Any] = []
@@ -270,7 +270,7 @@ class MatchesAgain(InMemoryStore):
 
 
 @found_by("test_a_refused_end_takes_no_receipt_along", "test_a_refused_end_takes_no_receipt")
-class MatchesWhatItRefuses(InMemoryStore):
+class MatchesWhatItRefuses(SteppedStore):
     def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
         result = super()._complete(outcomes, *rest)
         for row in outcomes:
@@ -290,7 +290,7 @@ class KeepsReceiptsWithoutEnd(InMemoryStore):
 
 
 @found_by("test_the_id_of_an_earlier_attempt_still_leads_to_the_row")
-class ForgetsEarlierAttempts(InMemoryStore):
+class ForgetsEarlierAttempts(SteppedStore):
     def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
         for row in outcomes:
             ids = self._ledger._by_message_id
@@ -419,7 +419,7 @@ class HasOneLaneForAll(InMemoryStore):
 
 
 @found_by("test_a_lane_is_free_again_when_nothing_in_it_is_pending")
-class NeverFreesALane(InMemoryStore):
+class NeverFreesALane(SteppedStore):
     def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
         lanes, self._ledger._lanes = self._ledger._lanes, None
         result = super()._complete(outcomes, *rest)

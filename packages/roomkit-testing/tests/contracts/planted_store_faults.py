@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from planting import planted
+from planting import SteppedStore, planted
 
 from roomkit.abc.errors import (
     DuplicateEventError,
@@ -64,12 +64,12 @@ class ForgetsAFieldOfEvents(InMemoryStore):
 
 
 @found_by("test_how_much_was_heard_is_kept_beside_the_event")
-class ForgetsWhatWasHeardBefore(InMemoryStore):
+class ForgetsWhatWasHeardBefore(SteppedStore):
     async def commit(self, commit: Commit) -> Committed:
         for each in commit.heard:
             event = self._events[each.event_id]
             generation = (event.generation or Generation()).replace(heard=())
-            self._put_event(event.replace(generation=generation))
+            self._put_event(self._record(commit.room_id), event.replace(generation=generation))
         return await super().commit(commit)
 
 
@@ -89,7 +89,7 @@ class ForgetsAFieldOfRooms(InMemoryStore):
 
 
 @found_by("test_every_field_of_a_row_is_kept")
-class ForgetsAFieldOfRows(InMemoryStore):
+class ForgetsAFieldOfRows(SteppedStore):
     def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
         return super()._complete([replace(row, duration_ms=None) for row in outcomes], *rest)
 
@@ -231,11 +231,12 @@ class KeepsEveryKeyInItsRoom(InMemoryStore):
 
 
 @found_by("test_a_key_that_spans_rooms_is_no_other_organizations")
-class SharesKeysBetweenOrganizations(InMemoryStore):
-    def _check_wide_key(self, record: Any, key: str) -> None:
-        for (_, taken), event_id in self._wide_keys.items():
-            if taken == key:
+class SharesKeysBetweenOrganizations(SteppedStore):
+    def _check_new(self, record: Any, entry: Any) -> None:
+        for (_, taken), event_id in self._timelines._wide_keys.items():
+            if entry.key_spans_rooms and taken == entry.event.idempotency_key:
                 raise DuplicateEventError("taken", self._events[event_id])
+        super()._check_new(record, entry)
 
 
 @found_by(
@@ -259,23 +260,23 @@ class RemembersTheKeysOfWhatIsGone(InMemoryStore):
 
 @found_by("test_a_read_mark_never_moves_backwards")
 class ReadsBackwards(InMemoryStore):
-    def _mark(self, record: Any, channel_id: str, index: int) -> int:
-        mark = super()._mark(record, channel_id, index)
-        record.marks[channel_id] = index
+    async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> int:
+        mark = await super().mark_read(room_id, channel_id, event_id)
+        self._rooms[room_id].marks = {channel_id: self._events[event_id].index}
         return mark
 
 
 @found_by("test_deleting_a_room_removes_all_that_belongs_to_it")
 class LeavesTasksBehind(InMemoryStore):
     async def delete_room(self, room_id: str) -> bool:
-        tasks = dict(self._tasks)
+        tasks = dict(self._tasks._tasks)
         deleted = await super().delete_room(room_id)
-        self._tasks.update(tasks)
+        self._tasks._tasks.update(tasks)
         return deleted
 
 
 @found_by("test_a_tasks_id_is_one_rooms", "test_a_commit_with_another_rooms_task_writes_nothing")
-class MovesTasks(InMemoryStore):
+class MovesTasks(SteppedStore):
     def _check_task(self, task: Task) -> None:
         pass
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from planting import planted
+from planting import SteppedStore, planted
 
 from roomkit.abc.store import Commit, Committed, Completed
 from roomkit.memory.store import InMemoryStore
@@ -156,7 +156,7 @@ class TrustsTheCommittersClock(InMemoryStore):
 
 
 @found_by("test_only_its_holder_completes_a_timer_as_a_worker")
-class LetsAnybodyAnswer(InMemoryStore):
+class LetsAnybodyAnswer(SteppedStore):
     def _complete(
         self, outcomes: Sequence[DeliveryOutcome], worker_id: Any, timers_done: Sequence[str]
     ) -> Completed:

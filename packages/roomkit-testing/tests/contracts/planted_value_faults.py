@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from planting import planted
+from planting import SteppedStore, planted
 
 from roomkit.abc.errors import (
     RoomKitError,
@@ -132,17 +132,17 @@ class ListsKeysByTheirFirstLetters(InMemoryStore):
 
 
 @found_by("test_an_erasure_removes_what_was_derived_from_the_room")
-class KeepsWhatWasDerived(InMemoryStore):
-    def _rewrite(self, commit: Commit) -> None:
+class KeepsWhatWasDerived(SteppedStore):
+    def _rewrite(self, record: Any, commit: Commit) -> None:
         values = self._values._values.copy()
-        super()._rewrite(commit)
+        super()._rewrite(record, commit)
         self._values._values.update(values)
 
 
 @found_by("test_an_erasure_removes_what_was_derived_from_the_room")
-class RemovesWhateverTheRoomKeeps(InMemoryStore):
-    def _rewrite(self, commit: Commit) -> None:
-        super()._rewrite(commit)
+class RemovesWhateverTheRoomKeeps(SteppedStore):
+    def _rewrite(self, record: Any, commit: Commit) -> None:
+        super()._rewrite(record, commit)
         if commit.redact:
             self._values.delete_room(commit.room_id)
 
@@ -186,10 +186,10 @@ class FindsEventsOfEveryTenant(InMemoryStore):
 
 
 @found_by("test_the_newest_event_of_a_room_with_a_vendors_id_is_found")
-class FindsErasedEvents(InMemoryStore):
-    def _put_event(self, event: RoomEvent) -> None:
+class FindsErasedEvents(SteppedStore):
+    def _put_event(self, record: Any, event: RoomEvent) -> None:
         self._events[event.id] = event
-        self._rooms[event.room_id].put(event)
+        record.put(event)
 
 
 @found_by("test_a_delivery_is_found_by_its_providers_message")
@@ -242,7 +242,7 @@ class PutsOffWhatIsNotDurable(InMemoryStore):
 
 
 @found_by("test_only_the_holder_completes_as_a_worker", "test_a_worker_that_overslept_is_refused")
-class AsksForNoHolder(InMemoryStore):
+class AsksForNoHolder(SteppedStore):
     def _complete(
         self, outcomes: Sequence[DeliveryOutcome], worker_id: Any, timers_done: Sequence[str]
     ) -> Completed:
@@ -265,7 +265,7 @@ class AsksForTheHolderTooEarly(InMemoryStore):
 
 
 @found_by("test_what_is_completed_without_a_worker_may_be_anybodys")
-class RefusesWhoIsNoWorker(InMemoryStore):
+class RefusesWhoIsNoWorker(SteppedStore):
     def _complete(
         self, outcomes: Sequence[DeliveryOutcome], worker_id: Any, timers_done: Sequence[str]
     ) -> Completed:
@@ -273,7 +273,7 @@ class RefusesWhoIsNoWorker(InMemoryStore):
 
 
 @found_by("test_a_row_keeps_its_holder_and_its_claims_until_it_ends")
-class KeepsTheHolderOfWhatEnded(InMemoryStore):
+class KeepsTheHolderOfWhatEnded(SteppedStore):
     def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
         before = {row.id: self._ledger.get(row.id) for row in outcomes}
         result = super()._complete(outcomes, *rest)
@@ -285,7 +285,7 @@ class KeepsTheHolderOfWhatEnded(InMemoryStore):
 
 
 @found_by("test_a_row_keeps_its_holder_and_its_claims_until_it_ends")
-class ForgetsTheClaims(InMemoryStore):
+class ForgetsTheClaims(SteppedStore):
     def _complete(self, outcomes: Sequence[DeliveryOutcome], *rest: Any) -> Completed:
         result = super()._complete(outcomes, *rest)
         for row in outcomes:
