@@ -61,7 +61,7 @@ def test_every_channel_and_kind_of_vendor_is_on_the_page_of_features() -> None:
 def test_what_is_not_built_is_not_promised() -> None:
     """Its entry names the distribution that will bring it, and says that it is not there."""
     (page,) = (text for path, text in PAGES.items() if path.name == "providers-sms.md")
-    assert "## TwilioSMSProvider\n\nNot available yet. It comes with `roomkit-twilio`." in page
+    assert "## TelnyxSMSProvider\n\nNot available yet. It comes with `roomkit-telnyx`." in page
     assert "## SMSProvider\n\n`from roomkit import SMSProvider`" in page
 
 
