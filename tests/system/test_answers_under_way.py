@@ -102,6 +102,34 @@ async def test_a_person_takes_over_in_the_middle_of_an_answer_and_gives_back() -
 
 CUT = 40
 """How much of the story the first vendor streams before it breaks."""
+CONTINUATIONS = {
+    "from there": STORY[CUT:],
+    "with its last words": STORY[CUT - 16 :],
+    "from the start": STORY,
+}
+
+
+@pytest.mark.parametrize("way", CONTINUATIONS)
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+async def test_a_fallback_goes_on_where_a_vendors_stream_broke(way: str, streaming: bool) -> None:
+    """People see each word once, whatever the second model repeats; it is told what was said."""
+    overloaded = ProviderError("overloaded", error_code=ErrorCode.OVERLOADED)
+    first = model(STORY, streaming=True, chunk_size=8, fail_after_chunks=CUT // 8, stream_error=overloaded)
+    second = model(CONTINUATIONS[way], streaming=streaming, chunk_size=8, model_name="second")
+    bot = Agent("bot", first, fallback_provider=second)
+    hotel = Hotel(dict)
+    async with hotel.open(bot) as kit:
+        await hotel.room("r1", "bot", phone="+14165550101")
+        await hotel.sits("ann")
+        result = await hotel.says("ann", "Where is my lamp?")
+        assert result.error is None
+        assert "".join(hotel.streams["ann"]) == STORY
+        assert hotel.seen["ann"] == [f"bot: {STORY}"]
+        assert hotel.phone("+14165550101") == ["ann: Where is my lamp?", f"bot: {STORY}"]
+        last = (await kit.get_timeline("r1"))[-1]
+        assert last.generation is not None
+        assert last.generation.model == "second"
+        assert STORY[:CUT] in str(second.calls[0].messages)
 
 
 async def test_without_a_fallback_a_broken_stream_keeps_what_was_shown() -> None:
