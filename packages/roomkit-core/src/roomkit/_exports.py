@@ -584,6 +584,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai import CompactingMemory as CompactingMemory
     from roomkit_plugins.ai import CompactingMemoryConfig as CompactingMemoryConfig
     from roomkit_plugins.ai import EndTurn as EndTurn
+    from roomkit_plugins.ai import FunctionTool as FunctionTool
     from roomkit_plugins.ai import ModelPrice as ModelPrice
     from roomkit_plugins.ai import RemoteModel as RemoteModel
     from roomkit_plugins.ai import RemoteModelConfig as RemoteModelConfig
@@ -600,6 +601,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai import current_tool_call as current_tool_call
     from roomkit_plugins.ai import estimate_context_tokens as estimate_context_tokens
     from roomkit_plugins.ai import estimate_tokens as estimate_tokens
+    from roomkit_plugins.ai import tool as tool
     from roomkit_plugins.anthropic import AnthropicAIProvider as AnthropicAIProvider
     from roomkit_plugins.anthropic import AnthropicConfig as AnthropicConfig
     from roomkit_plugins.gemini import GeminiAIProvider as GeminiAIProvider
@@ -917,6 +919,7 @@ HOMES = {
     "FrameworkEvent": "roomkit.models.framework_event",
     "FrozenDict": "roomkit.models.base",
     "FrozenList": "roomkit.models.base",
+    "FunctionTool": "roomkit_plugins.ai",
     "GATES": "roomkit.models.hook",
     "GateOutcome": "roomkit.abc.services.turns",
     "GeminiAIProvider": "roomkit_plugins.gemini",
@@ -1528,6 +1531,7 @@ HOMES = {
     "sniffed_type": "roomkit.authoring.sniffing",
     "text_of": "roomkit.models.content",
     "text_stream_of": "roomkit.abc.text_stream",
+    "tool": "roomkit_plugins.ai",
     "unknown_room": "roomkit.memory.rooms",
     "utcnow": "roomkit.models.base",
     "violations": "roomkit_plugins.testing",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.errors import ToolLoopError as ToolLoopError
     from roomkit_plugins.ai.errors import TurnTimeoutError as TurnTimeoutError
     from roomkit_plugins.ai.executed import RemoteModel as RemoteModel
+    from roomkit_plugins.ai.functions import FunctionTool as FunctionTool
+    from roomkit_plugins.ai.functions import tool as tool
     from roomkit_plugins.ai.memory import BudgetAwareMemory as BudgetAwareMemory
     from roomkit_plugins.ai.memory import SlidingWindowMemory as SlidingWindowMemory
     from roomkit_plugins.ai.policy import RoleOverride as RoleOverride
@@ -49,6 +51,8 @@ else:
             "RemoteModelConfig": "config",
             "RoleOverride": "policy",
             "RunnableTool": "tools",
+            "FunctionTool": "functions",
+            "tool": "functions",
             "SlidingWindowMemory": "memory",
             "SlidingWindowMemoryConfig": "config",
             "StalledAnswerError": "errors",

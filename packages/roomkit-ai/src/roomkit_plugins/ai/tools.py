@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -93,8 +93,8 @@ class RunnableTool:
     exempt: bool = False
 
 
-type ToolLike = AITool | SupportsTool | tuple[AITool, ToolHandler]
-"""What `tools=` and `extra_tools` take."""
+type ToolLike = AITool | SupportsTool | tuple[AITool, ToolHandler] | Callable[..., object]
+"""What `tools=` and `extra_tools` take: a function is described by its signature (see `tool`)."""
 
 
 def runnable(tool: ToolLike) -> RunnableTool:
@@ -114,8 +114,12 @@ def runnable(tool: ToolLike) -> RunnableTool:
     described: object = getattr(tool, "definition", None)
     if isinstance(described, AITool):
         return RunnableTool(described, getattr(tool, "handler", None), getattr(tool, "timeout", None))
+    if callable(tool) and not isinstance(tool, type):
+        from roomkit_plugins.ai.functions import FunctionTool  # pydantic's schemas, for those who use them
+
+        return runnable(FunctionTool(tool))
     raise InvalidInputError(
-        f"{tool!r} is not a tool: pass an AITool, a (AITool, handler) pair, or a RunnableTool"
+        f"{tool!r} is not a tool: pass a function, an AITool, a (AITool, handler) pair, or a RunnableTool"
     )
 
 
