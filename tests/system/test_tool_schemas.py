@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from mcp.server.mcpserver import MCPServer
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
-from roomkit import AIChannel, AITool, RoomKit
+from roomkit import AIChannel, AITool, RoomKit, ToolUse, tool
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
 from roomkit.testing import RecordingChannel
@@ -73,8 +73,20 @@ def fields(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties}
 
 
+def ordered(order: Order, use: ToolUse, folders: list[Folder], express: bool = False) -> str:
+    """Take an order.
+
+    Args:
+        order: What is ordered.
+        express: Whether it is urgent.
+    """
+    return order.pet.kind
+
+
 TAKEN: dict[str, dict[str, Any]] = {
     "pydantic": Order.model_json_schema(),
+    "function": tool(ordered).definition.model_dump()["parameters"],
+    "typed lists": tool(search).definition.model_dump()["parameters"],
     "recursive": {
         "type": "object",
         "properties": {"root": {"$ref": "#/$defs/F"}},
@@ -118,7 +130,6 @@ TAKEN: dict[str, dict[str, Any]] = {
     "long enum": fields(a={"enum": [f"value {number}" for number in range(500)]}),
     "mixed enum": fields(a={"enum": [1, "one", None, True, 1.5]}),
     "odd default": fields(a={"type": "string", "default": {"not": "a string"}}),
-    "bad halves": fields(a={"type": "string", "description": "a\ud83d"}),
 }
 DISABLED: dict[str, dict[str, Any]] = {
     "a list": {"type": "array", "items": {"type": "string"}},
@@ -131,6 +142,12 @@ DISABLED: dict[str, dict[str, Any]] = {
 NAMES = ["files.read", "a" * 200, "9lives", "größe ☃", "-", "files_read"]
 """Names that some vendors do not take as they are; two are the same without their signs."""
 GOOD = AITool(name="good", description="A good tool.", parameters=fields(city={"type": "string"}))
+
+
+def test_a_schema_that_is_no_unicode_text_makes_no_tool() -> None:
+    """No vendor could be sent it: the author is told the place."""
+    with pytest.raises(ValidationError, match=r"properties\.a\.description is not valid Unicode text"):
+        AITool(name="halves", parameters=fields(a={"type": "string", "description": "a\ud83d"}))
 
 
 @pytest.fixture(autouse=True)
