@@ -80,7 +80,7 @@ def play(new_stage, streaming, answers, chunk, role):
     provider = stage.provider(*answers, chunk_size=chunk)
     agent = stage.agent(provider, tools=tools, tool_handler=handler, tool_policy=POLICY, max_tool_rounds=4)
     heard = asyncio.run(stage.ask(agent, "Go", catch=True))
-    uses = [use.model_dump(exclude={"duration_ms"}) for use in stage.services.calls()]
+    uses = [use.model_dump(exclude={"duration_ms", "event_id"}) for use in stage.services.calls()]
     return {
         "text": heard.text if heard.error is None else "",
         "error": type(heard.error),
