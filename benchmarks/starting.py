@@ -20,7 +20,7 @@ BYTECODE = {
     "PYTHONDONTWRITEBYTECODE": "",
     "PYTHONPYCACHEPREFIX": str(Path(__file__).parent.parent.resolve() / "build/bytecode"),
 }
-"""Where the environment forbids bytecode, each interpreter would compile all its imports, as no user's does."""
+"""Where bytecode is forbidden, each interpreter would compile all its imports, as no user's does."""
 
 _IMPORT = "import roomkit; import sys; assert 'pydantic' not in sys.modules"
 _FIRST = """

@@ -24,8 +24,8 @@ from roomkit.plugins.commands import Command
 from roomkit.testing import MockAIProvider, RecordingChannel
 from roomkit_plugins.cli.main import _configure, _own_commands, main
 
-ENDLESS = {"turns serve"}
-"""What runs until it is ended: `test_turns_serve.py` ends it."""
+ENDLESS = {"serve", "turns serve"}
+"""What runs until it is ended: `test_serve.py` and `test_turns_serve.py` end it."""
 COMMANDS = {command.name: command for command in _own_commands() if command.name not in ENDLESS}
 HOSTILE = "x\nroomkit: all is well\r\x1b[2J\x9b2J\x7f\u202e\u2066\u2028."
 ROOM, SMS, WEB, ANN = f"room {HOSTILE}", f"sms {HOSTILE}", f"web {HOSTILE}", f"ann {HOSTILE}"
@@ -314,6 +314,8 @@ def test_what_a_command_shows_is_escaped(run: Run, name: str, style: tuple[str, 
         ("turns resume", ("TURN", "--result", f"{HOSTILE}=y")),
         ("turns resume", ("TURN", "--result", HOSTILE)),
         ("turns cancel", (HOSTILE, "--yes")),
+        ("serve", ("--config", HOSTILE)),
+        ("serve", ("--host", HOSTILE)),
         ("turns serve", ("--config", HOSTILE)),
         ("scheduled show", (HOSTILE,)),
         ("scheduled list", ("--room", HOSTILE)),

@@ -458,7 +458,7 @@ def test_what_cannot_be_described_is_refused(function: Any, why: str) -> None:
         {"name": ""},
     ],
 )
-def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
+def test_wrong_options_are_refused_when_the_tool_is_made(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
         tool(order, **options)
 

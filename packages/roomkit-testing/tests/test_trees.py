@@ -10,7 +10,7 @@ from typing import Any, override
 import pytest
 
 from roomkit.abc.store import Commit, Committed, Completed
-from roomkit.kernel.commit import attempt, writer
+from roomkit.kernel.commit import attempt, planner
 from roomkit.models.delivery import DeliveryOutcome
 from roomkit.models.enums import EventType
 from roomkit.models.event import RoomEvent
@@ -102,11 +102,11 @@ def _obeys_no_mute(patch: pytest.MonkeyPatch) -> None:
 
 
 def _obeys_no_ban(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(writer, "may_speak", lambda record, event: None)
+    patch.setattr(planner, "may_speak", lambda record, event: None)
 
 
 def _lets_anybody_edit(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(writer, "may_amend", lambda record, event, target: None)
+    patch.setattr(planner, "may_amend", lambda record, event, target: None)
 
 
 def _nothing(patch: pytest.MonkeyPatch) -> None:

@@ -207,8 +207,8 @@ WRONG: Mapping[str, tuple[Mapping[str, Any], str]] = {
     ),
     "a missing plugin's table": (
         {"server": {}},
-        "[server] is a table of roomkit-server, which is not installed: it is not built yet, "
-        "and a package of that name on an index is not ours",
+        "[server] is a table of roomkit-server, which is not installed: it is not on a package index yet; "
+        "run `uv build --all-packages -o dist && pip install dist/*.whl` in a checkout of RoomKit",
     ),
     "a table": ({"ticket": {"url": "x"}}, "ticket is unknown; did you mean 'tickets'?"),
     "a table's key": ({"tickets": {"url": "x", "limt": 1}}, "tickets.limt is unknown; did you mean 'limit'?"),

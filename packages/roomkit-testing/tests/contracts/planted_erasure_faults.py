@@ -186,7 +186,7 @@ class ReplacesTheOtherRoomsKeys(InMemoryStore):
         return moved
 
 
-class Pruning(InMemoryStore):
+class Pruning(SteppedStore):
     """A store that goes wrong when it prunes."""
 
     async def prune_events(self, room_id: str, before: datetime, **options: Any) -> int:
@@ -273,7 +273,7 @@ class LosesItsPlaceAfterPruning(Pruning):
             each.replace(type=EventType.SYSTEM, content=TextContent(body="lost")) for each in record.events
         ]
 
-    def _put_event(self, event: RoomEvent) -> None:
+    def _put_event(self, record: Any, event: RoomEvent) -> None:
         self._events[event.id] = event
 
 

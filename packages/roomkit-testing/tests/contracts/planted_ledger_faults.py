@@ -405,6 +405,7 @@ class TrustsEveryLeaseWithTimers(InMemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self._leases = self._timers._leases = _Trusting(self._leases)  # type: ignore[assignment]
+        self._transactions._leases = self._leases
 
 
 @found_by("test_each_channel_of_each_room_is_a_lane")

@@ -22,7 +22,8 @@ from roomkit_plugins.agents.kinds import check_kind
 from roomkit_plugins.agents.speaking import OFFER_TOOL, OFFERED, SILENT_TOOL, SpeakPolicy, unanswered
 from roomkit_plugins.agents.state import HUMAN, NAMESPACE, conversation_of
 from roomkit_plugins.ai.channel import AIChannel
-from roomkit_plugins.ai.tools import EndTurn, RunnableTool, current_tool_call
+from roomkit_plugins.ai.running import current_tool_call
+from roomkit_plugins.ai.tools import EndTurn, RunnableTool
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import ToolHandler

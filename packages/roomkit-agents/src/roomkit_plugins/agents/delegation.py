@@ -22,9 +22,10 @@ from roomkit_plugins.agents.desk import DESK, OPEN, OnComplete, TaskDesk, result
 from roomkit_plugins.agents.kinds import check_kind, check_names
 from roomkit_plugins.agents.notes import note_to
 from roomkit_plugins.agents.state import NAMESPACE, get_conversation_state
+from roomkit_plugins.ai.running import current_tool_call
 from roomkit_plugins.ai.schema import thawed
 from roomkit_plugins.ai.shape import attributed
-from roomkit_plugins.ai.tools import RunnableTool, current_tool_call
+from roomkit_plugins.ai.tools import RunnableTool
 
 if TYPE_CHECKING:
     from roomkit.kernel.kit import RoomKit

@@ -24,7 +24,8 @@ from roomkit_plugins.agents.state import (
     stored,
 )
 from roomkit_plugins.agents.voices import Greeting
-from roomkit_plugins.ai.tools import EndTurn, RunnableTool, current_tool_call
+from roomkit_plugins.ai.running import current_tool_call
+from roomkit_plugins.ai.tools import EndTurn, RunnableTool
 
 if TYPE_CHECKING:
     from roomkit.abc.services import Services

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.policy import RoleOverride as RoleOverride
     from roomkit_plugins.ai.policy import ToolPolicy as ToolPolicy
     from roomkit_plugins.ai.prices import ModelPrice as ModelPrice
+    from roomkit_plugins.ai.running import current_tool_call as current_tool_call
     from roomkit_plugins.ai.spending import cost_of_room as cost_of_room
     from roomkit_plugins.ai.summary import CompactingMemory as CompactingMemory
     from roomkit_plugins.ai.tokens import estimate_context_tokens as estimate_context_tokens
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.tools import EndTurn as EndTurn
     from roomkit_plugins.ai.tools import RunnableTool as RunnableTool
     from roomkit_plugins.ai.tools import compose_tool_handlers as compose_tool_handlers
-    from roomkit_plugins.ai.tools import current_tool_call as current_tool_call
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
@@ -60,7 +60,7 @@ else:
             "ToolPolicy": "policy",
             "TurnTimeoutError": "errors",
             "compose_tool_handlers": "tools",
-            "current_tool_call": "tools",
+            "current_tool_call": "running",
             "estimate_context_tokens": "tokens",
             "estimate_tokens": "tokens",
         },

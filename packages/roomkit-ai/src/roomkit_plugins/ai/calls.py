@@ -15,8 +15,9 @@ from roomkit.models.parking import Park
 from roomkit.models.tool import ToolResult, ToolUse
 from roomkit_plugins.ai.overflow import cut
 from roomkit_plugins.ai.parking import waiting_call
+from roomkit_plugins.ai.running import refused, running_call
 from roomkit_plugins.ai.schema import thawed
-from roomkit_plugins.ai.tools import EndTurn, refused, running_call
+from roomkit_plugins.ai.tools import EndTurn
 from roomkit_plugins.ai.underway import ABANDON_AFTER, ToolRun, all_ended, end
 
 if TYPE_CHECKING:

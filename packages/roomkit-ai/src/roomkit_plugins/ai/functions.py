@@ -22,7 +22,7 @@ from roomkit.models.ai import AITool
 from roomkit.models.channel import RetryPolicy
 from roomkit.models.parking import Park
 from roomkit.models.tool import ToolResult, ToolUse
-from roomkit_plugins.ai.tools import current_tool_call, refused
+from roomkit_plugins.ai.running import current_tool_call, refused
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

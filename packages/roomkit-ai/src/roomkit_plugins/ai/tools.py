@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +17,7 @@ from roomkit_plugins.ai.schema import check_arguments, schema_problem
 if TYPE_CHECKING:
     from roomkit.abc.ai import ToolHandler
     from roomkit.models.parking import Park
-    from roomkit.models.tool import ToolResult, ToolUse
+    from roomkit.models.tool import ToolResult
 
 __all__ = [
     "NO_OFFER",
@@ -31,29 +30,13 @@ __all__ = [
     "checked_provider",
     "checked_tool",
     "compose_tool_handlers",
-    "current_tool_call",
-    "refused",
     "runnable",
-    "running_call",
     "with_handlers",
 ]
 
 logger = get_logger("roomkit.ai")
 
 NO_OFFER = ToolOffer()
-
-running_call: ContextVar[ToolUse] = ContextVar("running_call")
-
-
-def current_tool_call() -> ToolUse:
-    """Return the call a tool handler is answering: its room, its id, and on whose behalf.
-
-    Raises LookupError outside a tool handler.
-    """
-    try:
-        return running_call.get()
-    except LookupError:
-        raise LookupError("no tool is being run here: call this from a tool handler") from None
 
 
 class EndTurn(str):
@@ -251,11 +234,6 @@ def compose_tool_handlers(*handlers: ToolHandler) -> ToolHandler:
         return await last(name, arguments)
 
     return composed
-
-
-def refused(reason: str) -> str:
-    """Return the result that explains to the model why its call was not run."""
-    return json.dumps({"error": reason}, ensure_ascii=False)
 
 
 def _disowned(result: object) -> bool:

@@ -5,7 +5,7 @@ from roomkit.plugins import hookimpl
 
 @hookimpl
 def roomkit_register(registry):
-    """Declare the provider; its code is imported when somebody uses it."""
+    """Declare the provider; its code is imported at first use."""
     registry.add(
         "sms",
         "acme",
