@@ -43,9 +43,9 @@ if redis.call('ZCOUNT', queue, '-inf', at(now)) >= most then
 end
 redis.call('HSET', turn, 'agent', agent, 'body', body, 'reader', reader, 'token', 0, 'attempts', 0,
   'frames', 0, 'taken', 0, 'lease', 0, 'wanted', at(now + lease), 'ends', at(now + whole))
-redis.call('PEXPIRE', turn, math.ceil(whole / 1000))
+redis.call('PEXPIRE', turn, math.ceil((whole + lease) / 1000))
 redis.call('ZADD', queue, at(now), id)
-redis.call('PEXPIRE', queue, math.ceil(whole / 500))
+redis.call('PEXPIRE', queue, math.ceil((whole + lease) / 500))
 redis.call('PUBLISH', queue, agent)
 return 1
 """

@@ -283,6 +283,7 @@ class _Reader:
         except RoomKitError as error:
             raise _unreachable(self.agent, error) from error
         if found is None:
+            self._check_deadline()  # a turn whose time is over may be removed before its reader looks
             why = "the queue has lost it: its service was restarted, or it was removed"
             raise _failure(self.agent, why, ErrorCode.CONNECTION)
         return found
@@ -296,11 +297,14 @@ class _Reader:
         except MalformedTurnError as error:
             raise _unreadable(self.agent, str(error)) from error
 
-    def _judge(self, reading: TurnReading) -> None:
-        now, options = self._loop.time(), self._queue.options
-        if now >= self._ends:
-            why = f"it was not answered within turn_seconds, {options.turn_seconds:g} s"
+    def _check_deadline(self) -> None:
+        if self._loop.time() >= self._ends:
+            why = f"it was not answered within turn_seconds, {self._queue.options.turn_seconds:g} s"
             raise _failure(self.agent, why, ErrorCode.TIMEOUT)
+
+    def _judge(self, reading: TurnReading) -> None:
+        self._check_deadline()
+        now, options = self._loop.time(), self._queue.options
         if reading.is_held:
             self._unheld_since = None
             return

@@ -319,9 +319,12 @@ class TurnExecutorContract(ContractSuite):
 
         async def endless(_: AIContext) -> AsyncGenerator[StreamEvent]:
             nonlocal sent
-            while True:
+            while (
+                sent < 2_000
+            ):  # without an end it would fill the memory of an executor that does not stop it
                 sent += 1
                 yield StreamTextDelta("x" * 10_000)
+            await asyncio.Event().wait()
 
         model = ScriptedModel(endless)
         async with serving(server, {agent: model}), asyncio.timeout(PATIENCE):
