@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import pytest
 
@@ -53,6 +54,7 @@ def file(tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.skipif(find_spec("roomkit_plugins.sqlite") is None, reason="roomkit-sqlite is not beside it")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_a_signal_under_load_stops_it_in_order_and_loses_nothing(tmp_path, file, number):
     """What was answered is in the database beside the file; the exit code says which signal it was."""
