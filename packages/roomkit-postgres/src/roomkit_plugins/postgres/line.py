@@ -28,6 +28,8 @@ type Connection = asyncpg.Connection[asyncpg.Record]
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
+_ATTEMPTS = 4
+"""So many attempts fit, at least, into the time for which an order waits for a server."""
 _LASTING = 1.0
 """A connection that lived this long was a good one: the next is tried without delay."""
 _BATCH = 500
@@ -80,9 +82,10 @@ class Line[O: Order]:
     """Keeps one connection, and hands its crew the waiting orders, in batches.
 
     It connects at the first order, and again when the connection breaks: at once, then ever more
-    slowly. Every five seconds the crew proves that the connection works; one that does not answer within
-    five more is broken. An order that finds no server within `acquire_timeout` fails with a StoreError;
-    a hopeless one (a wrong password) fails at once.
+    slowly. An attempt may take `connect_timeout`, however short orders wait: where connecting takes
+    longer than that, later orders find the connection. Every five seconds the crew proves that the
+    connection works; one that does not answer within five more is broken. An order that finds no server
+    within `acquire_timeout` fails with a StoreError; a hopeless one (a wrong password) fails at once.
     """
 
     def __init__(self, config: PostgresConfig, name: str, crew: Crew[O]) -> None:
@@ -94,6 +97,8 @@ class Line[O: Order]:
         self._connected_at = 0.0
         self._proof_due = 0.0
         self._failures = 0
+        self._trouble: StoreError | None = None
+        self._expiry: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -115,6 +120,8 @@ class Line[O: Order]:
             return
         order.deadline = get_running_loop().time() + self._config.acquire_timeout
         self._orders.append(order)
+        if self._connection is None and self._expiry is None:
+            self._expire()
         self.wake()
 
     def wake(self) -> None:
@@ -149,6 +156,7 @@ class Line[O: Order]:
                     await self._work(self._connection)
         finally:
             self._fail(self._orders, self._closed_error())
+            self._stop_expiry()
             await self._hang_up()
 
     async def _idle(self) -> None:
@@ -185,28 +193,40 @@ class Line[O: Order]:
             if failure is not error:
                 failure.__cause__ = error
             self._lose(connection, failure)
-            for order in reversed(batch):
-                if order.is_repeatable and isinstance(error, FAILURES) and not order.outcome.done():
-                    self._orders.appendleft(order)
-            self._fail([order for order in batch if order not in self._orders], failure)
+            again = [order for order in batch if order.is_repeatable and isinstance(error, FAILURES)]
+            self._put_back(again)
+            self._fail([order for order in batch if order not in again], failure)
+
+    def _put_back(self, orders: Sequence[O]) -> None:
+        """Have orders performed on the next connection, even those that were under way for long."""
+        patience = self._config.acquire_timeout / _ATTEMPTS
+        for order in reversed(orders):
+            if not order.outcome.done():
+                order.deadline = max(order.deadline, get_running_loop().time() + patience)
+                self._orders.appendleft(order)
 
     async def _connect(self) -> None:
+        self._stop_expiry()
+        self._expire()
         if self._failures:
             await self._pause()
             if self._closing.is_set():
                 return
-        now = get_running_loop().time()
-        patience = min([self._config.connect_timeout, *(order.deadline - now for order in self._orders)])
         try:
-            async with asyncio.timeout(max(patience, _FIRST_PAUSE)):
+            async with asyncio.timeout(self._config.connect_timeout):
                 self._connection = await self._connected()
         except (*FAILURES, StoreError) as error:
             self._failures += 1
             failure = translated(error, self._config.where)
             if failure is not error:
                 failure.__cause__ = error
-            self._give_up(failure)
+            self._trouble = failure
+            if isinstance(failure, _HOPELESS):
+                self._fail(self._orders, failure)
+                self._orders.clear()
         else:
+            self._trouble = None
+            self._stop_expiry()
             self._connected_at = get_running_loop().time()
             self._proof_due = self._connected_at + _PROOF_INTERVAL
 
@@ -223,21 +243,28 @@ class Line[O: Order]:
         connection.add_termination_listener(self._ended)
         return connection
 
-    def _give_up(self, failure: StoreError) -> None:
-        now = get_running_loop().time()
-        hopeless = isinstance(failure, _HOPELESS)
-        failed = [order for order in self._orders if hopeless or order.deadline <= now]
-        for order in failed:
-            self._orders.remove(order)
-        self._fail(failed, failure)
+    def _expire(self) -> None:
+        """Fail the orders that can wait no longer for a connection, and look again when the next is due."""
+        loop = get_running_loop()
+        now = loop.time()
+        while self._orders and (self._orders[0].outcome.done() or self._orders[0].deadline <= now):
+            self._fail([self._orders.popleft()], self._trouble or self._unreached())
+        self._expiry = loop.call_at(self._orders[0].deadline, self._expire) if self._orders else None
+
+    def _stop_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+
+    def _unreached(self) -> StoreError:
+        return translated(TimeoutError(), self._config.where)
 
     async def _pause(self) -> None:
-        """Wait before the next attempt, but not past what an order can wait."""
-        now = get_running_loop().time()
-        delay = min(_FIRST_PAUSE * 2 ** min(self._failures - 1, 8), _LONGEST_PAUSE)
-        delay = min([delay, *(order.deadline - now for order in self._orders)])
+        """Wait before the next attempt; an order that comes in between still sees several."""
+        longest = min(_LONGEST_PAUSE, self._config.acquire_timeout / _ATTEMPTS)
+        delay = min(_FIRST_PAUSE * 2 ** min(self._failures - 1, 8), longest)
         try:
-            async with asyncio.timeout(max(delay, 0)):
+            async with asyncio.timeout(delay):
                 await self._closing.wait()
         except TimeoutError:
             return
