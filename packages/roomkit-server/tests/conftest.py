@@ -21,6 +21,7 @@ from roomkit.models import (
     ProviderResult,
     RoomEvent,
     SMSHints,
+    Task,
     TextContent,
     WebhookRequest,
 )
@@ -29,6 +30,22 @@ from roomkit_plugins.testing import RecordingChannel
 
 SECRET = b"the carrier's secret"
 ALL = tuple(Scope)
+
+
+BODIES: dict[str, dict[str, Any]] = {
+    "create_room": {},
+    "update_room": {"metadata": {"a": 1}},
+    "attach_channel": {},
+    "change_binding": {"muted": True},
+    "send_event": {"content": {"type": "text", "body": "x"}},
+    "edit_event": {"content": {"type": "text", "body": "x"}},
+    "take_message": {"channel_id": "desk", "sender_id": "x", "content": {"type": "text", "body": "x"}},
+    "put_participant": {"channel_id": "desk"},
+    "add_task": {"title": "x"},
+    "update_task": {"title": "x"},
+    "drop_delivery": {"reason": "x"},
+}
+"""A body that fits, for each operation that has one."""
 
 
 def key_of(name: str) -> str:
@@ -159,6 +176,23 @@ class Site:
             timeline = await self.kit.get_timeline(room.id, limit=500)
             found += [each.content.body for each in timeline if isinstance(each.content, TextContent)]
         return found
+
+
+async def records(site: Site) -> dict[str, str]:
+    """Ids of one organization's records, of each kind."""
+    room = await site.room("acme", "desk", "sms")
+    event = await site.kit.send_event(room, "system", TextContent(body="secret"))
+    await site.kit.ensure_participant(room, "desk", "ann")
+    await site.kit.add_task(Task(id="t1", room_id=room, title="secret"))
+    (row, *_) = await site.kit.list_deliveries(room, channel_id="sms")
+    return {
+        "room_id": room,
+        "event_id": event.id,
+        "participant_id": "ann",
+        "task_id": "t1",
+        "channel_id": "desk",
+        "delivery_id": row.id,
+    }
 
 
 def signed(text: str, number: int = 1, *, url: str = "http://kit.test/webhooks/sms") -> dict[str, Any]:

@@ -10,49 +10,18 @@ import pytest
 from pydantic import ValidationError
 from websockets.exceptions import InvalidStatus
 
-from roomkit import RateLimit, RoomKit, TextContent
+from roomkit import RateLimit, RoomKit
 from roomkit.abc import InvalidInputError
-from roomkit.models import Task
 from roomkit_plugins.server import KeyConfig, Scope, ServerConfig, create_app
 from roomkit_plugins.server.api import ENDPOINTS
 
-from .conftest import Site, key_of, keys
+from .conftest import BODIES, Site, key_of, keys, records
 
-BODIES = {
-    "create_room": {},
-    "update_room": {"metadata": {"a": 1}},
-    "attach_channel": {},
-    "change_binding": {"muted": True},
-    "send_event": {"content": {"type": "text", "body": "x"}},
-    "edit_event": {"content": {"type": "text", "body": "x"}},
-    "take_message": {"channel_id": "desk", "sender_id": "x", "content": {"type": "text", "body": "x"}},
-    "put_participant": {"channel_id": "desk"},
-    "add_task": {"title": "x"},
-    "update_task": {"title": "x"},
-    "drop_delivery": {"reason": "x"},
-}
 OF_A_RECORD = [each for each in ENDPOINTS if "{" in each.path]
 FURTHER = [
     ("POST", "/v1/rooms/{room_id}/tickets", {"channel_id": "desk", "participant_id": "ann"}),
     ("GET", "/v1/rooms/{room_id}/stream?channel_id=desk", None),
 ]
-
-
-async def _names(site: Site) -> dict[str, str]:
-    """Ids of one organization's records, of each kind."""
-    room = await site.room("acme", "desk", "sms")
-    event = await site.kit.send_event(room, "system", TextContent(body="secret"))
-    await site.kit.ensure_participant(room, "desk", "ann")
-    await site.kit.add_task(Task(id="t1", room_id=room, title="secret"))
-    (row, *_) = await site.kit.list_deliveries(room, channel_id="sms")
-    return {
-        "room_id": room,
-        "event_id": event.id,
-        "participant_id": "ann",
-        "task_id": "t1",
-        "channel_id": "desk",
-        "delivery_id": row.id,
-    }
 
 
 @pytest.mark.parametrize(
@@ -63,7 +32,7 @@ async def test_another_organizations_record_is_answered_as_a_missing_one(
     site: Site, method: str, path: str, body: object
 ) -> None:
     """By every operation: the same status, headers and words but for the id that was asked for."""
-    names = await _names(site)
+    names = await records(site)
     made_up = {name: f"no-{name}" for name in names} | {"channel_id": "desk"}
     client = await site.client("globex")
     given = {} if body is None else {"json": body}
@@ -82,7 +51,7 @@ async def test_another_organizations_record_is_answered_as_a_missing_one(
 
 
 async def test_lists_have_an_organizations_own_records_and_the_operators_all(site: Site) -> None:
-    names = await _names(site)
+    names = await records(site)
     for name, rooms in (("acme", 1), ("globex", 0), ("operator", 1)):
         client = await site.client(name)
         assert len((await client.get("/v1/rooms")).json()["items"]) == rooms

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -13,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from roomkit.abc.errors import RoomKitError
+from roomkit.abc.errors import InvalidInputError, RoomKitError
 from roomkit_plugins.server.api import ENDPOINTS
 from roomkit_plugins.server.around import Around
 from roomkit_plugins.server.config import Scope as KeyScope
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from roomkit.kernel.kit import RoomKit
+    from roomkit_plugins.server.mcp import McpEndpoint
 
 __all__ = ["ServerApp", "create_app"]
 
@@ -49,6 +51,13 @@ def create_app(kit: RoomKit, config: ServerConfig | None = None) -> ServerApp:
     run, the kit is started by the first request, and closing it is the program's.
     """
     return ServerApp(kit, configured(kit) if config is None else config)
+
+
+_HEADERS = (
+    *("Authorization", "Content-Type", "Last-Event-ID"),
+    *("MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"),
+)
+"""What pages may send beyond what every page may."""
 
 
 class ServerApp:
@@ -92,13 +101,30 @@ class ServerApp:
         async with self._building:
             if self._app is None:
                 await self._kit.start()
-                self._app = self._built()
+                self._app = self._built(await self._mcp() if self.config.mcp else None)
         return self._app
 
-    def _built(self) -> ASGIApp:
+    async def _mcp(self) -> ASGIApp:
+        """Return the front end for assistants. Raises InvalidInputError where its SDK is not installed."""
+        try:
+            module = await asyncio.to_thread(import_module, "roomkit_plugins.server.mcp")  # takes a second
+        except ModuleNotFoundError as error:
+            if error.name not in ("mcp", "mcp_types"):
+                raise
+            raise InvalidInputError(
+                "cannot serve MCP: its SDK is not installed; run pip install 'roomkit-server[mcp]', or set "
+                "mcp = false"
+            ) from error
+        endpoint: McpEndpoint = module.McpEndpoint(self._kit, self._entrance, self.config)
+        await endpoint.start()
+        return endpoint
+
+    def _built(self, mcp: ASGIApp | None) -> ASGIApp:
         kit, config = self._kit, self.config
         metrics = Metrics(kit, lambda: self._entrance.open_connections)
         routes = [*self._routes(metrics), *plugin_routes(kit, config)]
+        if mcp is not None:
+            routes.append(Route("/mcp", mcp, methods=["POST"]))
         handlers = {HTTPException: _http_problem, Exception: _failure}
         app: ASGIApp = Starlette(routes=routes, exception_handlers=handlers)
         if config.origins:
@@ -106,7 +132,7 @@ class ServerApp:
                 app,
                 allow_origins=config.origins,
                 allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
+                allow_headers=_HEADERS,
             )
         patterns = {route.endpoint: route.path for route in routes if isinstance(route, Route)}
         is_https = (config.public_url or "").startswith("https:")

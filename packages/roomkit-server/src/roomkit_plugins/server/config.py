@@ -97,6 +97,10 @@ class ServerConfig(_Settings):
         (), description="Names of routes that are served although they do not verify the caller."
     )
     open_metrics: bool = Field(False, description="Whether `/metrics` needs no key.")
+    mcp: bool = Field(
+        False,
+        description="Whether assistants may use the API over MCP at `/mcp`; needs `roomkit-server[mcp]`.",
+    )
     address_rate_limit: RateLimit = Field(
         RateLimit(max_per_second=200, burst=400),
         description="How many requests of the API one address may make, whatever its keys.",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.server.entrance import Entrance
     from roomkit_plugins.server.service import RoomService
 
-__all__ = ["Endpoint", "EndpointApp", "Names", "parsed_body", "parsed_query"]
+__all__ = ["Endpoint", "EndpointApp", "Names", "invalid_request", "parsed_body", "parsed_query"]
 
 type Names = Mapping[str, str]
 """The placeholders of a path, and what stands in their places."""
@@ -90,7 +90,7 @@ async def parsed_body[B: BaseModel](model: type[B], request: Request, config: Se
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
-        raise _invalid("body", error) from None
+        raise invalid_request("body", error) from None
 
 
 def parsed_query[Q: BaseModel](model: type[Q], connection: HTTPConnection) -> Q:
@@ -101,11 +101,11 @@ def parsed_query[Q: BaseModel](model: type[Q], connection: HTTPConnection) -> Q:
     try:
         return model.model_validate(dict(pairs))
     except ValidationError as error:
-        raise _invalid("query", error) from None
+        raise invalid_request("query", error) from None
 
 
-def _invalid(where: str, error: ValidationError) -> InvalidRequestError:
-    """Return an error that names each place, and quotes nothing of what was sent."""
+def invalid_request(where: str, error: ValidationError) -> InvalidRequestError:
+    """Return an error that names each place of `where`, and quotes nothing of what was sent."""
     details = error.errors(include_url=False, include_input=False, include_context=False)
     problems = [(".".join([where, *map(str, each["loc"])]), each["msg"]) for each in details]
     return InvalidRequestError(f"the {where} does not fit: see problems", problems)

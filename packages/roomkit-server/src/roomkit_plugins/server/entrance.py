@@ -52,13 +52,25 @@ class Entrance:
 
         Raises RequestRateError, KeyRefusedError, ScopeMissingError, ServerStoppingError.
         """
+        principal = self.identify(connection)
+        self.check_scope(principal, scope)
+        return principal
+
+    def identify(self, connection: HTTPConnection) -> Principal:
+        """Return whose a request is, before it says what it wants: `check_scope` follows.
+
+        Raises RequestRateError, KeyRefusedError, ServerStoppingError.
+        """
         principal = self._identified(connection)
         self._take(("key", principal.name), principal.rate_limit, f"key {principal.name!r}")
+        return principal
+
+    def check_scope(self, principal: Principal, scope: Scope) -> None:
+        """Raise ScopeMissingError for a key that may not be used for `scope`."""
         if scope not in principal.scopes:
             raise ScopeMissingError(
                 f"key {principal.name!r} has no scope {scope.value!r}: add it in the server's configuration"
             )
-        return principal
 
     def _identified(self, connection: HTTPConnection) -> Principal:
         address = self.check_address(connection)

@@ -13,6 +13,7 @@ __all__ = [
     "KeyRefusedError",
     "MessageRefusedError",
     "NotFailedError",
+    "OriginRefusedError",
     "RequestRateError",
     "ScopeMissingError",
     "ServerStoppingError",
@@ -31,6 +32,12 @@ class ScopeMissingError(RoomKitError):
     """A key may not be used for this."""
 
     code = "scope_missing"
+
+
+class OriginRefusedError(RoomKitError):
+    """A request comes from a web page that may not use the server."""
+
+    code = "origin_refused"
 
 
 class RequestRateError(RoomKitError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from roomkit_plugins.server.inputs import ConnectQuery, TicketBody
 from roomkit_plugins.server.problems import Problem
 from roomkit_plugins.server.views import TicketView
 
-__all__ = ["openapi"]
+__all__ = ["SchemaGenerator", "openapi", "placeholders"]
 
 type _Json = dict[str, Any]  # Any: a JSON document
 
@@ -49,7 +49,7 @@ def openapi() -> _Json:
     }
 
 
-class _Generator(GenerateJsonSchema):
+class SchemaGenerator(GenerateJsonSchema):
     """Leaves out defaults that JSON cannot say, such as a length of time without end."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012  # as pydantic has it
@@ -64,7 +64,7 @@ class _Schemas:
     def of(self, model: Any, mode: Literal["validation", "serialization"]) -> _Json:
         """Return the schema of a type; what it refers to is among those found."""
         schema = TypeAdapter(model).json_schema(
-            ref_template=_TEMPLATE, mode=mode, schema_generator=_Generator
+            ref_template=_TEMPLATE, mode=mode, schema_generator=SchemaGenerator
         )
         self.found |= schema.pop("$defs", {})
         return schema
@@ -95,8 +95,13 @@ def _common(scope: Scope, schemas: _Schemas) -> _Json:
     }
 
 
+def placeholders(path: str) -> Sequence[str]:
+    """Return the names of a path's placeholders, in their order."""
+    return _PLACEHOLDER.findall(path)
+
+
 def _path_parameters(path: str) -> Iterator[_Json]:
-    for name in _PLACEHOLDER.findall(path):
+    for name in placeholders(path):
         yield {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 
 

@@ -16,7 +16,7 @@ from roomkit_plugins.server import errors as own
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Problem", "problem_response", "refusal_response", "status_of"]
+__all__ = ["Problem", "problem_of", "problem_response", "refusal_response", "status_of"]
 
 _log = get_logger("roomkit.server")
 _RETRY_AFTER = 1.0
@@ -24,6 +24,7 @@ _RETRY_AFTER = 1.0
 _STATUS: Mapping[type[RoomKitError], int] = {
     own.KeyRefusedError: 401,
     own.ScopeMissingError: 403,
+    own.OriginRefusedError: 403,
     own.RequestRateError: 429,
     own.BodyTooLargeError: 413,
     own.BodyTimeoutError: 408,
@@ -102,17 +103,22 @@ def status_of(error: Exception) -> int:
 
 
 def problem_response(error: Exception) -> Response:
-    """Return the answer for an error. One that is not ours is logged, and not described to the client."""
+    """Return the answer for an error."""
+    return _response(problem_of(error))
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return why a request failed. An error that is not ours is logged, and not described to the client."""
     status = status_of(error)
     if status == 500 or not isinstance(error, RoomKitError):
         _log.error("a request failed", exc_info=error)
-        return _response(_problem("internal_error", 500, "see the server's log"))
+        return _problem("internal_error", 500, "see the server's log")
     code = error.reason if isinstance(error, own.MessageRefusedError) else error.code
     wrong = error.problems if isinstance(error, own.InvalidRequestError) else ()
     retry_after: float | None = getattr(error, "retry_after", None)
     if retry_after is None and status == 503:
         retry_after = _RETRY_AFTER
-    return _response(_problem(code, status, str(error), wrong, retry_after))
+    return _problem(code, status, str(error), wrong, retry_after)
 
 
 def refusal_response(status: int, headers: Mapping[str, str] | None = None) -> Response:

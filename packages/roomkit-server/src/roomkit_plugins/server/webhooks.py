@@ -27,7 +27,7 @@ __all__ = ["plugin_routes"]
 
 _log = get_logger("roomkit.server")
 _OWN = ("/v1/", "/health/")
-_OWN_PATHS = frozenset({"/metrics", "/openapi.json", "/v1", "/health"})
+_OWN_PATHS = frozenset({"/metrics", "/mcp", "/openapi.json", "/v1", "/health"})
 
 
 def plugin_routes(kit: RoomKit, config: ServerConfig) -> Iterator[ServedRoute]:
