@@ -235,7 +235,7 @@ async def test_what_is_no_message_is_refused(site: Site, body: bytes, status: in
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-async def test_there_are_no_sessions(site: Site, method: str) -> None:
+async def test_only_messages_are_posted_and_no_stream_is_opened(site: Site, method: str) -> None:
     answer = await (await site.client()).request(method, "/mcp", headers=HEADERS)
     assert answer.status_code == 405
 
@@ -250,7 +250,7 @@ async def test_a_page_that_is_not_named_is_refused(config: ServerConfig) -> None
         await site.close()
 
 
-async def test_a_stopping_server_refuses(site: Site) -> None:
+async def test_a_stopping_server_takes_no_more_messages(site: Site) -> None:
     client = await site.client()
     await client.get("/health/live")
     site.app.stopping.begin()
