@@ -1,0 +1,86 @@
+"""No option is dead: changing it is seen in what the component sends, does or keeps."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from roomkit.plugins import default_manager
+from tests.options.channels import CHANNELS
+from tests.options.kit import KIT
+from tests.options.mechanism import Change, Observations, Settings, Subject, declared_options, unobserved
+from tests.options.vendors import VENDORS
+
+SUBJECTS = {subject.name: subject for subject in (KIT, *CHANNELS, *VENDORS)}
+OBSERVATIONS = Observations()
+LATER = {
+    name: frozenset(options)
+    for name, options in tomllib.loads(Path(__file__).with_name("later.toml").read_text()).items()
+}
+
+
+def _cases(*, real_time: bool) -> list[object]:
+    return [
+        pytest.param(subject, option, id=f"{subject.name}.{option}")
+        for subject in SUBJECTS.values()
+        if subject.real_time is real_time
+        for option in subject.changes
+    ]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(("subject", "option"), _cases(real_time=False))
+async def test_changing_an_option_is_seen(subject: Subject, option: str) -> None:
+    assert await OBSERVATIONS.verdict(subject, option) is None
+
+
+@pytest.mark.parametrize(("subject", "option"), _cases(real_time=True))
+async def test_changing_an_option_is_seen_outside(subject: Subject, option: str) -> None:
+    """By a vendor, a server or a file."""
+    assert await OBSERVATIONS.verdict(subject, option) is None
+
+
+def test_every_option_of_every_installed_plugin_is_observed() -> None:
+    """The options are read from the models: a new one fails here until its effect is observed."""
+    assert [*unobserved(declared_options(default_manager()), SUBJECTS, LATER)] == []
+
+
+# -- the mechanism itself --------------------------------------------------------------------------
+
+
+async def _deaf(settings: Settings) -> object:
+    return "the same"
+
+
+async def _fickle(settings: Settings, _numbers: list[int] = []) -> object:  # noqa: B006  # the fault under test
+    _numbers.append(0)
+    return len(_numbers)
+
+
+async def test_a_dead_option_is_found() -> None:
+    found = await Observations().verdict(Subject("acme", {"mood": Change(2)}, _deaf), "mood")
+    assert found == "acme.mood does nothing: 2 changes nothing that is seen"
+
+
+async def test_what_differs_by_itself_proves_nothing() -> None:
+    found = await Observations().verdict(Subject("acme", {"mood": Change(2)}, _fickle), "mood")
+    assert found == "acme: it differs without a change: 1, 2"
+
+
+@pytest.mark.parametrize(
+    ("options", "observed", "later", "said"),
+    [
+        (["mood"], [], [], "acme.mood is observed by no test: add a Change of it to tests/options"),
+        (["mood"], ["mood"], ["mood"], "acme.mood is observed: remove it from later.toml"),
+        ([], ["mood"], [], "acme.mood is observed, but it is no option"),
+        (None, ["mood"], [], "acme is observed, but is no installed component"),
+    ],
+)
+def test_a_table_that_does_not_fit_the_models_is_found(
+    options: list[str] | None, observed: list[str], later: list[str], said: str
+) -> None:
+    subject = Subject("acme", {name: Change(2) for name in observed}, _deaf)
+    declared = {} if options is None else {"acme": options}
+    assert [*unobserved(declared, {"acme": subject}, {"acme": frozenset(later)})] == [said]
