@@ -41,15 +41,15 @@ def _connected(send: Callable[[str, Any], Awaitable[None]]) -> Observe:
             channel.register_connection("c1", send, room_id="r")
             for number in range(5):
                 await kit.send_event("r", "system", TextContent(body=str(number)), wait="committed")
-                await asyncio.sleep(0.1)
-            await asyncio.sleep(3)
+                await asyncio.sleep(0.1)  # virtual time
+            await asyncio.sleep(3)  # virtual time
             return channel.info
 
     return observe
 
 
 async def _hangs(connection_id: str, frame: object) -> None:
-    await asyncio.sleep(60)
+    await asyncio.sleep(60)  # virtual time
 
 
 def _fails_at_first() -> Observe:

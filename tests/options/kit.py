@@ -79,7 +79,7 @@ async def _slow_gate(settings: Settings) -> object:
 
         @kit.hook(HookTrigger.BEFORE_BROADCAST, timeout=100)
         async def slow(event: Any, context: Any) -> None:
-            await asyncio.sleep(20)
+            await asyncio.sleep(20)  # virtual time
 
         result = await say(kit)
         return result.blocked, result.reason
@@ -99,7 +99,7 @@ class _SlowResolver(IdentityResolver):
     @override
     async def resolve(self, message: InboundMessage, context: Any) -> IdentityResult:
         self.asked.append(message.channel_id)
-        await asyncio.sleep(5)
+        await asyncio.sleep(5)  # virtual time
         ann = Identity(id="i1", display_name="Ann")
         return IdentityResult(status=IdentificationStatus.IDENTIFIED, identity=ann)
 
@@ -143,7 +143,7 @@ async def _closing(settings: Settings) -> object:
     bob = RecordingChannel("bob", script=[Hang()])
     async with a_kit(settings, RecordingChannel("ann"), bob, retry_policy=None) as kit:
         await say(kit, wait="committed")
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # virtual time
         begun = now()
         with suppress(RoomKitError):
             await kit.close()
@@ -158,7 +158,7 @@ async def _deaf_carrier(settings: Settings) -> object:
             end = now() + 40
             while (left := end - now()) > 0:
                 try:
-                    await asyncio.sleep(left)
+                    await asyncio.sleep(left)  # virtual time
                 except asyncio.CancelledError:
                     continue
             return await super().deliver(*given)
@@ -167,14 +167,14 @@ async def _deaf_carrier(settings: Settings) -> object:
         begun = now()
         await say(kit)
         freed = now() - begun
-        await asyncio.sleep(100)
+        await asyncio.sleep(100)  # virtual time
         return round(freed)
 
 
 async def _idle_room(settings: Settings) -> object:
     async with a_kit(settings) as kit:
         await kit.create_room("idle", timers=RoomTimers(inactive_after_seconds=60))
-        await asyncio.sleep(200)
+        await asyncio.sleep(200)  # virtual time
         return str((await kit.store.get_room("idle")).status)
 
 
@@ -218,7 +218,7 @@ async def _poisonous_timer(settings: Settings) -> object:
         (timer,) = await store.find_timers()
         await store.set_timer(timer.replace(claims=2, data={**timer.data, "begun": 3}))
         kit.services.timers.on("call", handle)
-        await asyncio.sleep(4000)
+        await asyncio.sleep(4000)  # virtual time
         return fired, len(await store.find_timers())
 
 
@@ -232,7 +232,7 @@ async def _unclaimed(settings: Settings) -> object:
     async with RoomKit(clock=VirtualClock(), plugins=plugins, **parts, **plan) as kit:
         kit.register_channel(RecordingChannel("ann"))
         await say(kit, wait="committed")
-        await asyncio.sleep(300)
+        await asyncio.sleep(300)  # virtual time
         return [str(row.state) for row in await kit.list_deliveries("r", channel_id="bob")]
 
 
@@ -246,9 +246,9 @@ async def _backlog(settings: Settings) -> object:
     async with a_kit(settings, RecordingChannel("ann"), bob) as kit:
         for number in range(6):
             await say(kit, str(number), wait="committed")
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # virtual time
         hang.release()
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # virtual time
         return bob.texts()
 
 
