@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ PAGES: Mapping[str, Mapping[str, Any]] = tomllib.loads(
 
 
 def api() -> dict[str, Iterator[str]]:
-    """Make the lines of every page, by the name of its file."""
-    built = dict(built_names(Tree()))
-    pages = {f"{page}.md": _page(about, built) for page, about in PAGES.items()}
-    return {"index.md": _index(built), **pages}
+    """Return the lines of every page, by the name of its file; each is made when it is read."""
+    return {"index.md": _index(), **{f"{page}.md": _page(about) for page, about in PAGES.items()}}
 
 
-def _index(built: Mapping[str, str]) -> Iterator[str]:
+@cache
+def _homes() -> Mapping[str, str]:
+    return dict(built_names(Tree()))
+
+
+def _index() -> Iterator[str]:
     yield "# The API by subject"
     yield ""
     yield "Every name is imported from `roomkit`. Names in italics are not available yet."
@@ -33,11 +37,11 @@ def _index(built: Mapping[str, str]) -> Iterator[str]:
     yield "| page | names |"
     yield "|---|---|"
     for page, about in PAGES.items():
-        names = ", ".join(f"`{name}`" if name in built else f"*{name}*" for name in about["names"])
+        names = ", ".join(f"`{name}`" if name in _homes() else f"*{name}*" for name in about["names"])
         yield f"| [{about['title']}]({page}.md) | {names} |"
 
 
-def _page(about: Mapping[str, Any], built: Mapping[str, str]) -> Iterator[str]:
+def _page(about: Mapping[str, Any]) -> Iterator[str]:
     yield f"# {about['title']}"
     yield ""
     yield from wrapped(about["about"])
@@ -45,8 +49,8 @@ def _page(about: Mapping[str, Any], built: Mapping[str, str]) -> Iterator[str]:
         yield ""
         yield f"## {name}"
         yield ""
-        if name in built:
-            yield from _built(name, built[name])
+        if name in _homes():
+            yield from _built(name, _homes()[name])
         else:
             yield f"Not available yet. It comes with `{owner(HOMES[name])}`."
 

@@ -119,9 +119,9 @@ REASONS: dict[str, str] = {
 }
 
 
-def generate() -> dict[Path, str]:
-    """Make the text of every page."""
-    pages = {
+def pages() -> dict[Path, Iterator[str]]:
+    """Return the lines of every page. They are made when they are read: some pages take seconds."""
+    return {
         FOLDER / "hooks.md": _hooks(),
         FOLDER / "framework-events.md": _framework_events(),
         FOLDER / "errors.md": _errors(),
@@ -130,7 +130,11 @@ def generate() -> dict[Path, str]:
         ROOT / "docs/features.md": features(),
         **{API / name: lines for name, lines in api().items()},
     }
-    return {path: f"{NOTE}\n\n" + "\n".join(lines) + "\n" for path, lines in pages.items()}
+
+
+def written(lines: Iterator[str]) -> str:
+    """Return the text of a page."""
+    return f"{NOTE}\n\n" + "\n".join(lines) + "\n"
 
 
 def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
@@ -330,7 +334,8 @@ def _reasons() -> Iterator[str]:
 def main(arguments: list[str]) -> int:
     """Write the pages, or with `--check` only say which are out of date."""
     stale = []
-    for path, text in generate().items():
+    for path, lines in pages().items():
+        text = written(lines)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(path)
             if "--check" not in arguments:

@@ -14,15 +14,22 @@ from roomkit.models import HookTrigger
 from tests.docs.api import PAGES as API_PAGES
 from tests.docs.blocks import in_checkout
 from tests.docs.features import undescribed
-from tests.docs.reference import REASONS, TRIGGERS, error_classes, generate, reasons_in_code
+from tests.docs.reference import (
+    API,
+    FOLDER,
+    REASONS,
+    TRIGGERS,
+    error_classes,
+    pages,
+    reasons_in_code,
+    written,
+)
 
-PAGES = generate()
 
-
-@pytest.mark.parametrize("page", PAGES, ids=in_checkout)
+@pytest.mark.parametrize("page", pages(), ids=in_checkout)
 def test_a_page_is_current(page: Path) -> None:
     """If not: `python -m tests.docs.reference`."""
-    assert page.read_text(encoding="utf-8") == PAGES[page]
+    assert page.read_text(encoding="utf-8") == written(pages()[page])
 
 
 def test_every_trigger_is_explained() -> None:
@@ -44,7 +51,7 @@ def test_every_error_has_a_code_of_its_own() -> None:
 
 def test_every_framework_event_is_on_its_page() -> None:
     """The table is made of the code's own list."""
-    (page,) = (text for path, text in PAGES.items() if path.name == "framework-events.md")
+    page = written(pages()[FOLDER / "framework-events.md"])
     assert all(f"| `{kind}` |" in page for kind in FRAMEWORK_EVENTS)
 
 
@@ -60,12 +67,12 @@ def test_every_channel_and_kind_of_vendor_is_on_the_page_of_features() -> None:
 
 def test_what_is_not_built_is_not_promised() -> None:
     """Its entry names the distribution that will bring it, and says that it is not there."""
-    (page,) = (text for path, text in PAGES.items() if path.name == "providers-sms.md")
+    page = written(pages()[API / "providers-sms.md"])
     assert "## TelnyxSMSProvider\n\nNot available yet. It comes with `roomkit-telnyx`." in page
     assert "## SMSProvider\n\n`from roomkit import SMSProvider`" in page
 
 
 def test_every_public_method_of_the_kit_is_on_its_page() -> None:
-    (page,) = (text for path, text in PAGES.items() if path.name == "roomkit.md")
+    page = written(pages()[API / "roomkit.md"])
     methods = [name for name in dir(RoomKit) if not name.startswith("_")]
     assert [name for name in methods if f"### RoomKit.{name}\n" not in page] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 from collections.abc import Iterator
@@ -89,3 +90,9 @@ async def test_the_loops_own_pool_of_threads_is_none() -> None:
         await asyncio.gather(*(asyncio.to_thread(together.wait) for _ in range(width)))
 
     await assert_nothing_leaks(cycle, cycles=3, warm_up=1)
+
+
+def test_a_collection_of_garbage_passes_by_what_the_tests_are_made_of() -> None:
+    """Modules and items are frozen once collected; otherwise each test for leaks pays for all tests."""
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 10_000

@@ -1,4 +1,4 @@
-"""What `roomkit-testing` adds to pytest: the marker `virtual_time` and a few fixtures.
+"""What `roomkit-testing` adds to pytest: the marker `virtual_time`, fixtures, cheap garbage collections.
 
 Loaded by pytest itself, through the entry-point group `pytest11`.
 """
@@ -6,6 +6,7 @@ Loaded by pytest itself, through the entry-point group `pytest11`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,22 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "overrides_contract(reason): this test replaces the one of the contract suite it inherits from.",
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Freeze what collecting the tests made: modules and items, which live as long as the run.
+
+    Each test for leaks collects garbage twice. In a suite of ten thousand tests one such collection took half
+    a second, and nearly all of it went to these objects.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)  # optional: pytest-asyncio may not be there
