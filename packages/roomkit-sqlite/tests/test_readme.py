@@ -42,7 +42,7 @@ def test_everything_is_told() -> None:
     raised = {kind.__name__ for kind, _ in errors._BY_CODE.values()} | {"StoreBusyError", "StoreClosedError"}
     public = {name for name, each in vars(SQLiteStore).items() if callable(each) and name[0] != "_"}
     beyond = public - set(dir(ConversationStore))
-    assert beyond >= {"search_events", "backup", "compact", "open"}
+    assert beyond >= {"backup", "compact", "open"}
     for name in (*SQLiteConfig.model_fields, *raised):
         assert f"`{name}`" in README
     for name in beyond:

@@ -141,6 +141,11 @@ if TYPE_CHECKING:
     from roomkit.abc.store.records import Move as Move
     from roomkit.abc.store.records import RoomRecord as RoomRecord
     from roomkit.abc.store.rooms import RoomStore as RoomStore
+    from roomkit.abc.store.searching import MAX_SEARCH_WORDS as MAX_SEARCH_WORDS
+    from roomkit.abc.store.searching import SEARCH_SCAN as SEARCH_SCAN
+    from roomkit.abc.store.searching import EventSearch as EventSearch
+    from roomkit.abc.store.searching import ReadPage as ReadPage
+    from roomkit.abc.store.searching import walk_back as walk_back
     from roomkit.abc.store.timeline import TimelineStore as TimelineStore
     from roomkit.abc.store.timers import TimerStore as TimerStore
     from roomkit.abc.store.values import ValueStore as ValueStore
@@ -502,6 +507,12 @@ if TYPE_CHECKING:
     from roomkit.models.scheduling import ScheduledSend as ScheduledSend
     from roomkit.models.scheduling import SendAt as SendAt
     from roomkit.models.scheduling import ZoneFrom as ZoneFrom
+    from roomkit.models.searching import Phrase as Phrase
+    from roomkit.models.searching import best_hits as best_hits
+    from roomkit.models.searching import folded_words as folded_words
+    from roomkit.models.searching import hits_in as hits_in
+    from roomkit.models.searching import is_searched as is_searched
+    from roomkit.models.searching import phrases_of as phrases_of
     from roomkit.models.session_event import SessionStartedEvent as SessionStartedEvent
     from roomkit.models.source import SourceHealth as SourceHealth
     from roomkit.models.steering import Cancel as Cancel
@@ -588,6 +599,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai import ModelPrice as ModelPrice
     from roomkit_plugins.ai import RemoteModel as RemoteModel
     from roomkit_plugins.ai import RemoteModelConfig as RemoteModelConfig
+    from roomkit_plugins.ai import RetrievalMemory as RetrievalMemory
+    from roomkit_plugins.ai import RetrievalMemoryConfig as RetrievalMemoryConfig
     from roomkit_plugins.ai import RoleOverride as RoleOverride
     from roomkit_plugins.ai import RunnableTool as RunnableTool
     from roomkit_plugins.ai import SlidingWindowMemory as SlidingWindowMemory
@@ -895,6 +908,7 @@ HOMES = {
     "EventNotFoundError": "roomkit.abc.errors",
     "EventOrigin": "roomkit.models.event",
     "EventQuery": "roomkit.abc.store.queries",
+    "EventSearch": "roomkit.abc.store.searching",
     "EventSource": "roomkit.models.event",
     "EventStatus": "roomkit.models.enums",
     "EventType": "roomkit.models.enums",
@@ -1005,6 +1019,7 @@ HOMES = {
     "LocalTime": "roomkit.models.scheduling",
     "LocationContent": "roomkit.models.content",
     "LockLostError": "roomkit.abc.errors",
+    "MAX_SEARCH_WORDS": "roomkit.abc.store.searching",
     "MCPConfig": "roomkit_plugins.mcp",
     "MCPToolError": "roomkit_plugins.mcp",
     "MCPToolProvider": "roomkit_plugins.mcp",
@@ -1090,6 +1105,7 @@ HOMES = {
     "PersonExport": "roomkit.models.rights",
     "PersonVerification": "roomkit_plugins.agents",
     "PhaseTransition": "roomkit_plugins.agents",
+    "Phrase": "roomkit.models.searching",
     "Piece": "roomkit.abc.services.homes",
     "PieceError": "roomkit.abc.services.homes",
     "PinnedFetch": "roomkit_plugins.media",
@@ -1134,6 +1150,7 @@ HOMES = {
     "RTPVoiceBackend": "roomkit_plugins.rtp",
     "RateLimit": "roomkit.models.channel",
     "ReadMark": "roomkit.models.rights",
+    "ReadPage": "roomkit.abc.store.searching",
     "RealtimeAudio": "roomkit.abc.voice.realtime",
     "RealtimeBackend": "roomkit.abc.realtime",
     "RealtimeCapabilities": "roomkit.abc.voice.realtime",
@@ -1173,6 +1190,8 @@ HOMES = {
     "ResponseSchema": "roomkit.models.generation",
     "ResultStream": "roomkit.abc.voice.streams",
     "Retained": "roomkit.models.rights",
+    "RetrievalMemory": "roomkit_plugins.ai",
+    "RetrievalMemoryConfig": "roomkit_plugins.ai",
     "RetryPolicy": "roomkit.models.channel",
     "ReviewLoop": "roomkit_plugins.agents",
     "RichContent": "roomkit.models.content",
@@ -1200,6 +1219,7 @@ HOMES = {
     "RoutingRule": "roomkit_plugins.agents",
     "RunnableTool": "roomkit_plugins.ai",
     "RunsOn": "roomkit.abc.voice.stages",
+    "SEARCH_SCAN": "roomkit.abc.store.searching",
     "SIPRealtimeTransport": "roomkit_plugins.sip",
     "SIPVoiceBackend": "roomkit_plugins.sip",
     "SMSChannel": "roomkit_plugins.sms",
@@ -1457,6 +1477,7 @@ HOMES = {
     "at_once": "roomkit.authoring.coroutines",
     "auth_context": "roomkit.abc.voice.backend",
     "banned_senders": "roomkit.models.participant",
+    "best_hits": "roomkit.models.searching",
     "build_delegate_tool": "roomkit_plugins.agents",
     "build_handoff_tool": "roomkit_plugins.agents",
     "busy_room": "roomkit.abc.moved",
@@ -1483,15 +1504,18 @@ HOMES = {
     "estimate_context_tokens": "roomkit_plugins.ai",
     "estimate_tokens": "roomkit_plugins.ai",
     "extract_sms_meta": "roomkit_plugins.sms",
+    "folded_words": "roomkit.models.searching",
     "freeze": "roomkit.models.base",
     "get_agents_md": "roomkit.ai_docs",
     "get_ai_context": "roomkit.ai_docs",
     "get_conversation_state": "roomkit_plugins.agents",
     "get_llms_txt": "roomkit.ai_docs",
     "get_logger": "roomkit.abc.log",
+    "hits_in": "roomkit.models.searching",
     "in_time": "roomkit.authoring.coroutines",
     "is_bot_added": "roomkit_plugins.teams",
     "is_gate": "roomkit.models.hook",
+    "is_searched": "roomkit.models.searching",
     "is_shown": "roomkit.models.visibility",
     "is_valid_phone": "roomkit_plugins.sms",
     "last_active": "roomkit.memory.directory",
@@ -1517,6 +1541,7 @@ HOMES = {
     "parse_voice_session": "roomkit_plugins.voice",
     "parse_voicemeup_webhook": "roomkit_plugins.voicemeup",
     "pause_before": "roomkit.authoring.retry",
+    "phrases_of": "roomkit.models.searching",
     "printable": "roomkit.models.escaping",
     "quarantined": "roomkit.authoring.turns.serving",
     "retry_with_backoff": "roomkit.authoring.retry",
@@ -1535,6 +1560,7 @@ HOMES = {
     "unknown_room": "roomkit.memory.rooms",
     "utcnow": "roomkit.models.base",
     "violations": "roomkit_plugins.testing",
+    "walk_back": "roomkit.abc.store.searching",
 }
 """Public name: the module to import it from."""
 
@@ -1582,6 +1608,7 @@ COMPONENTS = {
     "memory:budget-aware": "roomkit-ai",
     "memory:compacting": "roomkit-ai",
     "memory:handoff": "roomkit-agents",
+    "memory:retrieval": "roomkit-ai",
     "memory:sliding-window": "roomkit-ai",
     "messenger:facebook": "roomkit-messenger",
     "rcs:telnyx": "roomkit-telnyx",

@@ -101,3 +101,15 @@ def test_channels_and_people_are_found() -> None:
     assert context.get_participant("bob") is bob
     assert context.get_participant(None) is None
     assert repr(context) == "<RoomContext room='r'>"
+
+
+async def test_a_context_without_a_store_searches_what_it_shows() -> None:
+    """As a store would: the most words first, of equal ones the newest, and only what the reader may see."""
+    texts = ["blue lamp", "a lamp", "Lamp, blue", "tea"]
+    events = [said(text).replace(index=index) for index, text in enumerate(texts)]
+    hidden = said("blue lamp", "staff").replace(index=4)
+    context = RoomContext(Room(id="r"), [AGENT], (), [*events, hidden], reader=AGENT)
+    assert await context.search("BLUE lamp") == [events[2], events[0], events[1]]
+    assert await context.search("blue lamp", 1) == [events[2]]
+    assert await context.search("blue lamp", 0) == []
+    assert await context.search("?") == []

@@ -144,6 +144,11 @@ if TYPE_CHECKING:
     from roomkit.abc.store.records import Move as Move
     from roomkit.abc.store.records import RoomRecord as RoomRecord
     from roomkit.abc.store.rooms import RoomStore as RoomStore
+    from roomkit.abc.store.searching import MAX_SEARCH_WORDS as MAX_SEARCH_WORDS
+    from roomkit.abc.store.searching import SEARCH_SCAN as SEARCH_SCAN
+    from roomkit.abc.store.searching import EventSearch as EventSearch
+    from roomkit.abc.store.searching import ReadPage as ReadPage
+    from roomkit.abc.store.searching import walk_back as walk_back
     from roomkit.abc.store.timeline import TimelineStore as TimelineStore
     from roomkit.abc.store.timers import TimerStore as TimerStore
     from roomkit.abc.store.values import ValueStore as ValueStore
@@ -396,6 +401,7 @@ else:
             "ErrorCode",
             "EventNotFoundError",
             "EventQuery",
+            "EventSearch",
             "Excerpt",
             "FetchFailedError",
             "FetchRefusedError",
@@ -433,6 +439,7 @@ else:
             "LedgerStore",
             "LiveSession",
             "LockLostError",
+            "MAX_SEARCH_WORDS",
             "MalformedTurnError",
             "MediaNotConfiguredError",
             "MediaNotFoundError",
@@ -475,6 +482,7 @@ else:
             "Quoted",
             "RCSDeliveryResult",
             "RCSProvider",
+            "ReadPage",
             "RealtimeAudio",
             "RealtimeBackend",
             "RealtimeCapabilities",
@@ -513,6 +521,7 @@ else:
             "RoomStore",
             "Route",
             "RunsOn",
+            "SEARCH_SCAN",
             "SMSProvider",
             "SNIFFED_BYTES",
             "STTCapabilities",
@@ -644,5 +653,6 @@ else:
             "seconds_of",
             "sniffed_type",
             "text_stream_of",
+            "walk_back",
         ],
     )

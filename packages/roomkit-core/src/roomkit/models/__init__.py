@@ -150,6 +150,12 @@ if TYPE_CHECKING:
     from roomkit.models.scheduling import ScheduledSend as ScheduledSend
     from roomkit.models.scheduling import SendAt as SendAt
     from roomkit.models.scheduling import ZoneFrom as ZoneFrom
+    from roomkit.models.searching import Phrase as Phrase
+    from roomkit.models.searching import best_hits as best_hits
+    from roomkit.models.searching import folded_words as folded_words
+    from roomkit.models.searching import hits_in as hits_in
+    from roomkit.models.searching import is_searched as is_searched
+    from roomkit.models.searching import phrases_of as phrases_of
     from roomkit.models.session_event import SessionStartedEvent as SessionStartedEvent
     from roomkit.models.source import SourceHealth as SourceHealth
     from roomkit.models.steering import Cancel as Cancel
@@ -282,6 +288,7 @@ else:
             "ParticipantRole",
             "ParticipantStatus",
             "PersonExport",
+            "Phrase",
             "ProtocolTrace",
             "ProviderResult",
             "RCSHints",
@@ -340,15 +347,20 @@ else:
             "ZoneName",
             "admits",
             "banned_senders",
+            "best_hits",
             "default_address_type",
             "departed_senders",
             "error_text",
+            "folded_words",
             "freeze",
+            "hits_in",
             "is_gate",
+            "is_searched",
             "is_shown",
             "namesake_id",
             "narrowest",
             "new_id",
+            "phrases_of",
             "printable",
             "seen_of",
             "sees",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from roomkit.models.enums import EventStatus
+from roomkit.models.searching import best_hits, hits_in, phrases_of
 from roomkit.models.visibility import sees
 
 if TYPE_CHECKING:
@@ -104,6 +105,17 @@ class RoomContext:
         read from the store when it is asked for; a context that was made without one has no more.
         """
         return self.recent_events[-limit:] if limit > 0 else ()
+
+    async def search(self, words: str, limit: int = 10) -> Sequence[RoomEvent]:
+        """Return up to `limit` of the entries the reader may see that have any of `words`.
+
+        Those with the most of them come first, of equal ones the newest; how words match is said by
+        `ConversationStore.search_events`. Nothing later than the event that is being delivered is among
+        them. Costs one search of the store; a context that was made without one searches `recent_events`.
+        """
+        wanted = phrases_of(words)
+        hits = [(count, event) for event in self.recent_events if (count := hits_in(event, wanted))]
+        return best_hits(hits, limit)
 
     async def confirmed(self) -> None:
         """Wait, in an intelligence's speculative turn, until the message is committed; else return at once.

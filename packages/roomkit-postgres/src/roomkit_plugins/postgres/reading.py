@@ -12,7 +12,7 @@ from roomkit.abc.store import EventQuery, HomeRecord, RoomQuery
 from roomkit.abc.store.media import MediaUse
 from roomkit.models.base import Record
 from roomkit.models.content import TextContent
-from roomkit.models.enums import ChannelType, EventType, RoomStatus
+from roomkit.models.enums import ChannelType, RoomStatus
 from roomkit.models.event import EventSource, RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
@@ -69,7 +69,6 @@ __all__ = [
     "room_ids_by_sender",
     "timers_by_seq",
     "timers_of_room",
-    "walk_back",
 ]
 
 _CHUNK = 200
@@ -313,11 +312,6 @@ async def _events(database: Database, query: EventQuery) -> AsyncIterator[RoomEv
             passed += _CHUNK
         else:
             place = page[-1].index
-
-
-def walk_back(database: Database, room_id: str, types: Collection[EventType]) -> AsyncIterator[RoomEvent]:
-    """Yield the events of a room that are of some types, the newest first, read as they are asked for."""
-    return _events(database, EventQuery(room_id=room_id, types=types, newest_first=True))
 
 
 async def _page(

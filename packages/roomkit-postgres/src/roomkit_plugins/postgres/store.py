@@ -24,7 +24,6 @@ from roomkit.abc.store import (
 )
 from roomkit.abc.store.media import MediaUse
 from roomkit.models.base import Record, new_id, utcnow
-from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
 from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus, TaskStatus
 from roomkit.models.event import RoomEvent
@@ -35,7 +34,7 @@ from roomkit.models.task import Task
 from roomkit.models.timer import Timer
 from roomkit.models.value import Value
 from roomkit.models.values import findable
-from roomkit_plugins.postgres import identities, ledger, moving, reading, searching, values
+from roomkit_plugins.postgres import identities, ledger, moving, reading, values
 from roomkit_plugins.postgres.batches import Batches
 from roomkit_plugins.postgres.config import PostgresConfig
 from roomkit_plugins.postgres.database import Database
@@ -129,18 +128,6 @@ class PostgresStore(SQLStore):
         return PostgresRealtime(self.config)
 
     # -- beyond the contract ------------------------------------------------------------------
-
-    async def search_events(
-        self, room_id: str, query: str, reader: ChannelBinding | None = None, limit: int = 50
-    ) -> list[RoomEvent]:
-        """Return the room's events that have all words of `query`, the newest first.
-
-        Words match whole, without case and accents; one that ends in `*` matches as a beginning.
-        `reader` keeps what that binding may see. Deleted events are not found, edited ones by
-        their present words. It reads the timeline from its newest end until it has found enough:
-        an uncached room is read whole.
-        """
-        return await searching.search(self._database, room_id, query, reader, limit)
 
     async def probe(self) -> str:
         """Return what opening the store would do, as `SupportsProbe` says; nothing is done.

@@ -63,7 +63,6 @@ __all__ = [
     "room_ids_by_address",
     "room_ids_by_channel",
     "room_ids_by_sender",
-    "search_events",
 ]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_ .-]+")
@@ -406,35 +405,6 @@ def count_unread(connection: sqlite3.Connection, room_id: str, channel_id: str) 
             (room_id, channel_id, channel_id, EventType.MESSAGE.value, EventStatus.BLOCKED.value),
         ).fetchall()
         return sum(row[4] for row in groups if sees(reader, event_of(room_id, row[:4])))
-
-
-def search_events(
-    connection: sqlite3.Connection, room_id: str, query: str, reader: ChannelBinding | None, limit: int
-) -> list[RoomEvent]:
-    """Return the events of a room that have all words of the query, the newest first."""
-    row = one(connection, "SELECT seq FROM rooms WHERE id = ?", (room_id,))
-    words = _words(query)
-    if row is None or not words:
-        return []
-    match = f'room : "{row[0]}" AND text : ({" AND ".join(words)})'
-    sql = (
-        f"SELECT {EVENT} FROM search s JOIN events e ON e.seq = s.rowid "
-        "WHERE search MATCH ? AND e.room = ? ORDER BY s.rowid DESC"
-    )
-    with closing(connection.execute(sql, (match, row[0]))) as rows:
-        events = (event_of(room_id, each) for each in rows)
-        found = (event for event in events if reader is None or sees(reader, event))
-        return list(islice(found, clamp(limit)))
-
-
-def _words(query: str) -> list[str]:
-    """Quote each word, so that nothing in it is taken for the language of queries."""
-    words: list[str] = []  # bound: the query
-    for word in query.replace("\x00", " ").split():
-        plain = word.rstrip("*")
-        if any(character.isalnum() for character in plain):
-            words.append('"{}"{}'.format(plain.replace('"', '""'), "*" if word.endswith("*") else ""))
-    return words
 
 
 # -- everything that belongs to a room ----------------------------------------------------------

@@ -21,13 +21,13 @@ from roomkit.abc.store import (
     Completed,
     DeliveryQuery,
     EventQuery,
+    EventSearch,
     HomeRecord,
     Move,
     RoomQuery,
 )
 from roomkit.abc.store.media import MediaUse
 from roomkit.models.base import Record, freeze, new_id, utcnow
-from roomkit.models.channel import ChannelBinding
 from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
 from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus, TaskStatus
 from roomkit.models.event import RoomEvent
@@ -51,6 +51,7 @@ from roomkit_plugins.sqlite import (
     moving,
     people,
     reading,
+    searching,
     values,
     writing,
 )
@@ -116,17 +117,6 @@ class SQLiteStore(SQLStore):
         self._presence.close()
 
     # -- beyond the contract ------------------------------------------------------------------
-
-    async def search_events(
-        self, room_id: str, query: str, reader: ChannelBinding | None = None, limit: int = 50
-    ) -> list[RoomEvent]:
-        """Return the room's events that have all words of `query`, the newest first.
-
-        Words match whole, without case and accents; one that ends in `*` matches as a beginning.
-        `reader` keeps what that binding may see. Deleted events are not found, edited ones by
-        their present words.
-        """
-        return await self._read(reading.search_events, room_id, query, reader, limit)
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """Write a copy of everything, as of now, to a new file, while the store stays in use.
@@ -337,6 +327,10 @@ class SQLiteStore(SQLStore):
     @override
     async def query_events(self, query: EventQuery) -> list[RoomEvent]:
         return await self._read(reading.query_events, query)
+
+    @override
+    async def find_words(self, search: EventSearch) -> list[RoomEvent]:
+        return await self._read(searching.find_words, search)
 
     @override
     async def find_event_by_key(self, room_id: str, idempotency_key: str) -> RoomEvent | None:

@@ -29,6 +29,9 @@ from roomkit.abc.store.records import HomeRecord as HomeRecord
 from roomkit.abc.store.records import Move as Move
 from roomkit.abc.store.records import RoomRecord as RoomRecord
 from roomkit.abc.store.rooms import RoomStore as RoomStore
+from roomkit.abc.store.searching import MAX_SEARCH_WORDS as MAX_SEARCH_WORDS
+from roomkit.abc.store.searching import SEARCH_SCAN as SEARCH_SCAN
+from roomkit.abc.store.searching import EventSearch as EventSearch
 from roomkit.abc.store.timeline import TimelineStore as TimelineStore
 from roomkit.abc.store.timers import TimerStore as TimerStore
 from roomkit.abc.store.values import ValueStore as ValueStore

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from roomkit.abc.store.queries import EventQuery
+from roomkit.abc.store.searching import EventSearch, walk_back
 
 if TYPE_CHECKING:
     from roomkit.models.channel import ChannelBinding
@@ -56,6 +57,43 @@ class TimelineStore(ABC):
             by_time=by_time,
         )
         return await self.query_events(query)
+
+    async def search_events(
+        self,
+        room_id: str,
+        query: str,
+        reader: ChannelBinding | None = None,
+        limit: int = 50,
+        *,
+        any_word: bool = False,
+        before_index: int | None = None,
+        types: Collection[EventType] | None = None,
+    ) -> list[RoomEvent]:
+        """Return the room's events that have all words of `query`, the newest (the highest index) first.
+
+        Words match whole, without case and accents; one that ends in `*` matches as a beginning, and parts
+        that punctuation divides must follow each other. Nothing in a query is a command, and one without
+        words finds nothing. With `any_word` one word is enough: events that have more of them come first,
+        and only the newest `SEARCH_SCAN` entries are looked at. Edits, deletions and deleted events are not
+        found, edited events by their present words. `reader` keeps what that binding may see; `before_index`
+        is exclusive. Raises InvalidInputError for more than `MAX_SEARCH_WORDS` words with `any_word`.
+
+        As it is here it reads the timeline from its newest end; a store with an index of words overrides it.
+        """
+        search = EventSearch(
+            room_id=room_id,
+            query=query,
+            reader=reader,
+            limit=limit,
+            any_word=any_word,
+            before_index=before_index,
+            types=types,
+        )
+        return await self.find_words(search)
+
+    async def find_words(self, search: EventSearch) -> list[RoomEvent]:
+        """Return what `search_events` describes."""
+        return await walk_back(self.query_events, search)
 
     @abstractmethod
     async def find_event_by_key(self, room_id: str, idempotency_key: str) -> RoomEvent | None:

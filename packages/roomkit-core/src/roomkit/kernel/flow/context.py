@@ -213,6 +213,22 @@ class RecordContext(RoomContext):
                 break
         return found[: max(limit, 0)][::-1]
 
+    @override
+    async def search(self, words: str, limit: int = 10) -> Sequence[RoomEvent]:
+        """Return up to `limit` of the entries the reader may see that have any of `words`, best first."""
+        if self._store is None:
+            return await super().search(words, limit)
+        found = await self._store.search_events(
+            self.room_id,
+            words,
+            self.reader,
+            limit + len(self._hidden) if limit > 0 else 0,
+            any_word=True,
+            before_index=None if self._event is None else self._event.index + 1,
+            types=(EventType.MESSAGE,),
+        )
+        return self._shown_of([event for event in found if event.is_history])[: max(limit, 0)]
+
     def _shown_of(self, events: Sequence[RoomEvent]) -> Sequence[RoomEvent]:
         """Return those of `events` that the reader may see and that do not wait in its lane."""
         if self._hidden:

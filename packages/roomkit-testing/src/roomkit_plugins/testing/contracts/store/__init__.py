@@ -21,6 +21,7 @@ from roomkit_plugins.testing.contracts.store.people import PeopleContract
 from roomkit_plugins.testing.contracts.store.recalled import RecalledRoomContract
 from roomkit_plugins.testing.contracts.store.receipts import ReceiptsContract
 from roomkit_plugins.testing.contracts.store.rooms import RoomsContract
+from roomkit_plugins.testing.contracts.store.searching import SearchContract
 from roomkit_plugins.testing.contracts.store.tenants import TenantsContract
 from roomkit_plugins.testing.contracts.store.timeline import TimelineContract
 from roomkit_plugins.testing.contracts.store.timers import TimersContract
@@ -36,6 +37,7 @@ class ConversationStoreContract(
     CommitContract,
     RecalledRoomContract,
     TimelineContract,
+    SearchContract,
     PeopleContract,
     TenantsContract,
     WorkContract,
