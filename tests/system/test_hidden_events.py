@@ -14,6 +14,7 @@ from roomkit import (
     BudgetAwareMemory,
     CompactingMemory,
     MockAIProvider,
+    RetrievalMemory,
     RoomKit,
     SlidingWindowMemory,
     SQLiteStore,
@@ -55,6 +56,7 @@ def memories() -> dict[str, MemoryProvider]:
         "budget": BudgetAwareMemory(SlidingWindowMemory(70), 900),
         "compact": CompactingMemory(SlidingWindowMemory(70), MockAIProvider(["In short."]), 900),
         "recent": RecentMemory(),
+        "retrieval": RetrievalMemory(SlidingWindowMemory(3)),
     }
 
 
@@ -82,8 +84,9 @@ async def asked(store: ConversationStore, room_id: str, hidden: Sequence[Hidden]
                 if place == number:
                     await say("staff", who, "between us", visibility="staff", addressed_to=())
             if number < VISIBLE:
-                await say("web", "ann" if number % 3 else "bob", f"m{number}", addressed_to=())
-        await say("web", "ann", "Well?")
+                text = "m9, between" if number == 9 else f"m{number}"
+                await say("web", "ann" if number % 3 else "bob", text, addressed_to=())
+        await say("web", "ann", "What was between?")
     return {name: (model.calls[0].system_prompt, model.calls[0].messages) for name, model in models.items()}
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.config import BudgetAwareMemoryConfig as BudgetAwareMemoryConfig
     from roomkit_plugins.ai.config import CompactingMemoryConfig as CompactingMemoryConfig
     from roomkit_plugins.ai.config import RemoteModelConfig as RemoteModelConfig
+    from roomkit_plugins.ai.config import RetrievalMemoryConfig as RetrievalMemoryConfig
     from roomkit_plugins.ai.config import SlidingWindowMemoryConfig as SlidingWindowMemoryConfig
     from roomkit_plugins.ai.errors import AnswerTooLongError as AnswerTooLongError
     from roomkit_plugins.ai.errors import BudgetError as BudgetError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.policy import RoleOverride as RoleOverride
     from roomkit_plugins.ai.policy import ToolPolicy as ToolPolicy
     from roomkit_plugins.ai.prices import ModelPrice as ModelPrice
+    from roomkit_plugins.ai.retrieval import RetrievalMemory as RetrievalMemory
     from roomkit_plugins.ai.running import current_tool_call as current_tool_call
     from roomkit_plugins.ai.spending import cost_of_room as cost_of_room
     from roomkit_plugins.ai.summary import CompactingMemory as CompactingMemory
@@ -49,6 +51,8 @@ else:
             "EndTurn": "tools",
             "RemoteModel": "executed",
             "RemoteModelConfig": "config",
+            "RetrievalMemory": "retrieval",
+            "RetrievalMemoryConfig": "config",
             "RoleOverride": "policy",
             "RunnableTool": "tools",
             "FunctionTool": "functions",

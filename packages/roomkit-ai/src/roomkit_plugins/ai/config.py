@@ -16,6 +16,7 @@ __all__ = [
     "BudgetAwareMemoryConfig",
     "CompactingMemoryConfig",
     "RemoteModelConfig",
+    "RetrievalMemoryConfig",
     "SlidingWindowMemoryConfig",
 ]
 
@@ -75,6 +76,14 @@ class CompactingMemoryConfig(BudgetAwareMemoryConfig):
     min_events: int = Field(5, ge=0, description="The newest events that are always shown.")
     summary_ratio: float = Field(0.10, gt=0, lt=1, description="The share that a summary may have.")
     summary_cache_ttl_seconds: float = Field(300.0, ge=0, description="How long a summary is used again.")
+
+
+class RetrievalMemoryConfig(_Config):
+    """The settings of `RetrievalMemory`, beside its part `inner`."""
+
+    max_events: int = Field(5, ge=1, description="How many earlier messages are shown at most.")
+    max_tokens: int = Field(1000, ge=1, description="How many tokens they have at most, all together.")
+    min_word_length: int = Field(4, ge=1, description="Shorter words without a digit are not looked for.")
 
 
 class RemoteModelConfig(_Config):

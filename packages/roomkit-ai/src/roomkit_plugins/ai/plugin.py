@@ -58,3 +58,11 @@ def roomkit_register(registry: Registry) -> None:
         summary="A model's summary of what no longer fits, and the newest events.",
         parts={"inner": "memory", "provider": "ai", "counter": "ai"},
     )
+    registry.add(
+        "memory",
+        "retrieval",
+        "roomkit_plugins.ai:RetrievalMemory",
+        config="roomkit_plugins.ai.config:RetrievalMemoryConfig",
+        summary="Earlier messages that have words of the current one, and what another memory has.",
+        parts={"inner": "memory"},
+    )
