@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping
 from functools import cached_property
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING, override
+from typing import override
 
 import httpx2
 
@@ -21,33 +19,18 @@ from roomkit.abc.errors import (
 )
 from roomkit.abc.services.fetch import Fetched, GuardedFetch
 from roomkit.authoring.sniffing import SNIFFED_BYTES, matches_type, sniffed_type
-from roomkit_plugins.media.addresses import is_public
 from roomkit_plugins.media.config import FetchConfig
-from roomkit_plugins.media.location import Location, refused
-
-if TYPE_CHECKING:
-    from roomkit_plugins.media.config import Network
+from roomkit_plugins.wire.guard import Address, AddressGuard, Resolver, resolve
+from roomkit_plugins.wire.location import Location, refused
 
 __all__ = ["PinnedFetch"]
 
-type Address = IPv4Address | IPv6Address
-type Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Returns the addresses of a host name; raises OSError if there are none."""
-
 _MOST_REDIRECTS = 3
-_MOST_ADDRESSES = 4
 _OWN_HEADERS = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "te", "upgrade"}
 )
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which a later try may succeed."""
-
-
-async def resolve(host: str, port: int) -> Sequence[str]:
-    """Return the addresses of a host by the system's resolver."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    return [str(each[4][0]) for each in found]
 
 
 class PinnedFetch(GuardedFetch):
@@ -61,7 +44,13 @@ class PinnedFetch(GuardedFetch):
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.config = config or FetchConfig()
-        self._resolve = resolver
+        self._guard = AddressGuard(
+            remedy="an operator allows it with allow_hosts or allow_networks",
+            hosts=self.config.allow_hosts,
+            networks=self.config.allow_networks,
+            ports=self.config.ports,
+            resolver=resolver,
+        )
         self._given_ssl = ssl_context
 
     @cached_property
@@ -98,9 +87,8 @@ class PinnedFetch(GuardedFetch):
         self, location: Location, headers: Mapping[str, str], limit: int, types: Collection[str]
     ) -> Fetched | Location:
         """Return the file, or where the answer redirects to."""
-        addresses = await self._addresses(location)
         problem: Exception | None = None
-        for address in addresses[:_MOST_ADDRESSES]:
+        for address in await self._guard.addresses(location):
             try:
                 return await self._ask(address, location, headers, limit, types)
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
@@ -113,42 +101,6 @@ class PinnedFetch(GuardedFetch):
             f"{location.host} cannot be reached ({type(problem).__name__}): try again later", retryable=True
         ) from problem
 
-    async def _addresses(self, location: Location) -> list[Address]:
-        """Return the addresses to connect to, all of them checked. Raises FetchRefusedError."""
-        named = f"{location.host}:{location.port}"
-        is_named = bool({named, location.host} & {*self.config.allow_hosts})
-        if location.port not in self.config.ports and named not in self.config.allow_hosts:
-            raise refused(location.url, f"port {location.port} is not one of {sorted(self.config.ports)}")
-        own = location.address
-        addresses = [own] if own is not None else await self._resolved(location)
-        for address in addresses:
-            if not (is_named or is_public(address) or self._is_allowed(address)):
-                # Without the address, which would show the network to the one who gave the URL.
-                raise refused(
-                    location.url,
-                    "its host has an address that is not public; an operator allows it with allow_hosts or "
-                    "allow_networks",
-                )
-        return addresses
-
-    def _is_allowed(self, address: Address) -> bool:
-        networks: tuple[Network, ...] = self.config.allow_networks
-        return any(address.version == network.version and address in network for network in networks)
-
-    async def _resolved(self, location: Location) -> list[Address]:
-        try:
-            found = await self._resolve(location.host, location.port)
-            # A zone such as "%eth0" makes it no address that could be public.
-            addresses = [ip_address(each.partition("%")[0]) for each in found]
-        except (OSError, UnicodeError, ValueError) as error:
-            raise FetchFailedError(
-                f"{location.host} has no address ({type(error).__name__}): correct the URL, or try later",
-                retryable=True,
-            ) from error
-        if not addresses:
-            raise FetchFailedError(f"{location.host} has no address: correct the URL", retryable=True)
-        return list(dict.fromkeys(addresses))
-
     async def _ask(
         self,
         address: Address,
@@ -157,14 +109,13 @@ class PinnedFetch(GuardedFetch):
         limit: int,
         types: Collection[str],
     ) -> Fetched | Location:
-        literal = f"[{address}]" if address.version == 6 else str(address)
         async with (
             self._client() as client,
             client.stream(
                 "GET",
-                f"{location.scheme}://{literal}:{location.port}{location.target}",
+                location.at(address),
                 headers={**headers, "Host": location.authority, "Accept-Encoding": "gzip"},
-                extensions={"sni_hostname": location.host} if location.address is None else {},
+                extensions={} if location.tls_name is None else {"sni_hostname": location.tls_name},
             ) as answer,
         ):
             if answer.is_redirect:

@@ -11,8 +11,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from roomkit.abc.errors import ErrorCode, ProviderError, WebhookRejected
 from roomkit.models.content import (
     AudioContent,
@@ -30,6 +28,7 @@ from roomkit.models.delivery import DeliveryStatus, InboundMessage
 from roomkit.models.enums import ConsentState, EventType, ReceiptState
 from roomkit_plugins.twilio.errors import ORIGIN
 from roomkit_plugins.twilio.signature import Form
+from roomkit_plugins.wire.reading import unquoted
 
 __all__ = [
     "address_of",
@@ -123,7 +122,7 @@ def read_webhook(form: Form, channel_id: str) -> InboundMessage | DeliveryStatus
         return _status(form, channel_id) if _is_receipt(form) else _message(form, channel_id)
     except (KeyError, ValueError) as error:
         raise WebhookRejected(
-            f"the webhook is no message or receipt of Twilio: {_why(error)}", status_code=400
+            f"the webhook is no message or receipt of Twilio: {unquoted(error)}", status_code=400
         ) from error
 
 
@@ -247,12 +246,3 @@ def _needed(form: Form, name: str) -> str:
     if not value:
         raise KeyError(name)
     return value
-
-
-def _why(error: Exception) -> str:
-    """Say what is wrong without quoting the person's words, which a message of pydantic does."""
-    if isinstance(error, ValidationError):
-        return "; ".join(
-            ".".join(map(str, each["loc"])) for each in error.errors(include_url=False, include_input=False)
-        )
-    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)

@@ -48,17 +48,24 @@ class HTTPCaller:
         self._client: Any = client
 
     async def call(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b""
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        tls_name: str | None = None,
     ) -> HTTPAnswer:
         """Make the request, and return the answer whatever its status below 300 or from 400 on.
 
+        `tls_name` is what the server's certificate is checked for where the URL has its address.
         Raises ProviderError: `accepted` is False if the vendor was not reached or redirected, None if it did
         not answer in time, broke off, or answered more than 1 MiB or what cannot be decoded.
         """
         http = self._http
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._ask(method, url, headers, body)
+                return await self._ask(method, url, headers, body, tls_name)
         except (http.ConnectError, http.ConnectTimeout, http.PoolTimeout) as error:
             raise self._origin.not_reached(error) from error
         except (http.TimeoutException, TimeoutError) as error:
@@ -73,9 +80,14 @@ class HTTPCaller:
         if self._is_ours:
             await self._client.aclose()
 
-    async def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> HTTPAnswer:
+    async def _ask(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, tls_name: str | None
+    ) -> HTTPAnswer:
         given = {**headers, "Accept-Encoding": "identity"}
-        asking = self._client.stream(method, url, headers=given, content=body, follow_redirects=False)
+        extensions = {} if tls_name is None else {"sni_hostname": tls_name}
+        asking = self._client.stream(
+            method, url, headers=given, content=body, follow_redirects=False, extensions=extensions
+        )
         async with asking as answer:
             if 300 <= answer.status_code < 400:
                 raise self._origin.redirected(answer.status_code, answer.headers)

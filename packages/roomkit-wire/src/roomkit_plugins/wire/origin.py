@@ -22,6 +22,8 @@ class Origin:
     """What messages call it; the provider's name when empty."""
     request_id: str | None = None
     """The vendor's id of the request, to find it there."""
+    setting: str = "base_url"
+    """The setting that says where the vendor is."""
 
     def answered(
         self,
@@ -54,7 +56,7 @@ class Origin:
         host = _host(headers.get("location", ""))
         where = f"to {host}" if host else "without saying to which host"
         return ProviderError(
-            f"{self._who} redirected the request ({status}) {where}: set base_url to where the API is",
+            f"{self._who} redirected the request ({status}) {where}: set {self.setting} to where the API is",
             error_code=ErrorCode.NOT_FOUND,
             provider=self.provider,
             status_code=status,

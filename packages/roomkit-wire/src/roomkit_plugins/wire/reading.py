@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import ValidationError, from_json
 
 from roomkit.models.values import repaired
 from roomkit_plugins.wire.origin import Origin
 
-__all__ = ["JSONReader", "count", "counted", "json_value"]
+__all__ = ["JSONReader", "count", "counted", "json_value", "unquoted"]
 
 
 class JSONReader:
@@ -103,3 +103,11 @@ def count(holder: object, name: str) -> int | None:
     """Return a number of tokens, bytes or the like that an object holds; None for anything odd."""
     value = holder.get(name) if isinstance(holder, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def unquoted(error: KeyError | ValueError) -> str:
+    """Say what is wrong with a payload without quoting it, which a message of pydantic's does."""
+    if isinstance(error, ValidationError):
+        details = error.errors(include_url=False, include_input=False)
+        return "; ".join(".".join(map(str, each["loc"])) for each in details)
+    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)

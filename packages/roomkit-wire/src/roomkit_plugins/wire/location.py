@@ -11,7 +11,7 @@ import idna
 
 from roomkit.abc.errors import FetchRefusedError
 
-__all__ = ["Location"]
+__all__ = ["Location", "refused"]
 
 _URL = re.compile(r"(?i:(https?))://([^/?#\\]*)([/?][^#]*)?(#.*)?", re.DOTALL)
 _AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
@@ -41,6 +41,8 @@ class Location(NamedTuple):
         if parts is None:
             raise refused(url, "its host cannot be read")
         port = int(parts[2]) if parts[2] else _PORTS[scheme]
+        if not 0 < port < 65_536:
+            raise refused(url, f"there is no port {port}")
         target = quote(found[3] or "/", safe="/?%:@!$&'()*+,;=~-._[]|")
         return cls(scheme, _host(url, parts[1]), port, target if target[0] == "/" else f"/{target}")
 
@@ -57,6 +59,16 @@ class Location(NamedTuple):
         """What the `Host` header holds."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def at(self, address: IPv4Address | IPv6Address) -> str:
+        """Return the URL at one of the host's addresses; `authority` is the request's `Host` then."""
+        literal = f"[{address}]" if address.version == 6 else str(address)
+        return f"{self.scheme}://{literal}:{self.port}{self.target}"
+
+    @property
+    def tls_name(self) -> str | None:
+        """The name that a certificate is checked for where the connection is to an address of the host."""
+        return None if self.address is not None else self.host
 
     @property
     def origin(self) -> tuple[str, str, int]:
@@ -88,7 +100,7 @@ def _is_printable(url: str) -> bool:
 def refused(url: str, why: str) -> FetchRefusedError:
     """Make the error for a URL that must not be requested; without its query, which may hold a secret."""
     shown = url.partition("?")[0].rpartition("@")[2][:200]
-    return FetchRefusedError(f"cannot fetch {shown!r}: {why}; nothing was requested from there")
+    return FetchRefusedError(f"cannot request {shown!r}: {why}; nothing was requested from there")
 
 
 def _host(url: str, host: str) -> str:
