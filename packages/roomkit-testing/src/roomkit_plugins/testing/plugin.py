@@ -43,4 +43,5 @@ _SIMULATORS = {
     "openai": "OpenAISimulator",
     "twilio": "TwilioSimulator",
     "vllm": "VLLMSimulator",
+    "webhook": "WebhookSimulator",
 }

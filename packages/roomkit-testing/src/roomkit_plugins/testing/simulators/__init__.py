@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.twilio import SimulatedMessage as SimulatedMessage
     from roomkit_plugins.testing.simulators.twilio import SimulatedPhone as SimulatedPhone
     from roomkit_plugins.testing.simulators.twilio import TwilioSimulator as TwilioSimulator
+    from roomkit_plugins.testing.simulators.webhook import WebhookSimulator as WebhookSimulator
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
@@ -71,6 +72,7 @@ else:
             "UnscriptedRequestError": "ai",
             "UnusedRepliesError": "ai",
             "VLLMSimulator": "openai",
+            "WebhookSimulator": "webhook",
             "WrongShape": "ai",
         },
     )
