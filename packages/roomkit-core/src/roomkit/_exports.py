@@ -619,6 +619,12 @@ if TYPE_CHECKING:
     from roomkit_plugins.anthropic import AnthropicConfig as AnthropicConfig
     from roomkit_plugins.gemini import GeminiAIProvider as GeminiAIProvider
     from roomkit_plugins.gemini import GeminiConfig as GeminiConfig
+    from roomkit_plugins.http import HTTPChannel as HTTPChannel
+    from roomkit_plugins.http import HTTPChannelConfig as HTTPChannelConfig
+    from roomkit_plugins.http import HTTPProviderConfig as HTTPProviderConfig
+    from roomkit_plugins.http import WebhookHTTPProvider as WebhookHTTPProvider
+    from roomkit_plugins.http import parse_http_webhook as parse_http_webhook
+    from roomkit_plugins.http import sign_webhook as sign_webhook
     from roomkit_plugins.mcp import MCPConfig as MCPConfig
     from roomkit_plugins.mcp import MCPToolError as MCPToolError
     from roomkit_plugins.mcp import MCPToolProvider as MCPToolProvider
@@ -945,6 +951,7 @@ HOMES = {
     "GuardedFetch": "roomkit.abc.services.fetch",
     "HANDOFF_TOOL": "roomkit_plugins.agents",
     "HTTPChannel": "roomkit_plugins.http",
+    "HTTPChannelConfig": "roomkit_plugins.http",
     "HTTPHints": "roomkit.models.hints",
     "HTTPProvider": "roomkit.abc.http",
     "HTTPProviderConfig": "roomkit_plugins.http",
@@ -1553,6 +1560,7 @@ HOMES = {
     "set_conversation_state": "roomkit_plugins.agents",
     "setup_delegation": "roomkit_plugins.agents",
     "setup_handoff": "roomkit_plugins.agents",
+    "sign_webhook": "roomkit_plugins.http",
     "sniffed_type": "roomkit.authoring.sniffing",
     "text_of": "roomkit.models.content",
     "text_stream_of": "roomkit.abc.text_stream",
@@ -1673,7 +1681,7 @@ DISTRIBUTIONS = {
     "roomkit-fastrtc": "planned",
     "roomkit-gemini": "built",
     "roomkit-gradium": "planned",
-    "roomkit-http": "planned",
+    "roomkit-http": "built",
     "roomkit-local-audio": "planned",
     "roomkit-mcp": "built",
     "roomkit-media": "built",
