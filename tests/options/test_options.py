@@ -9,12 +9,13 @@ import pytest
 
 from roomkit.plugins import default_manager
 from tests.options.channels import CHANNELS
+from tests.options.http import HTTP
 from tests.options.kit import KIT
 from tests.options.mechanism import Change, Observations, Settings, Subject, declared_options, unobserved
 from tests.options.memories import MEMORIES
 from tests.options.vendors import VENDORS
 
-SUBJECTS = {subject.name: subject for subject in (KIT, *CHANNELS, *MEMORIES, *VENDORS)}
+SUBJECTS = {subject.name: subject for subject in (KIT, *CHANNELS, *HTTP, *MEMORIES, *VENDORS)}
 OBSERVATIONS = Observations()
 LATER = {
     name: frozenset(options)
