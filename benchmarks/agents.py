@@ -37,6 +37,7 @@ _FILLING = 26
 """Messages, with their answers, that fill a window of 50 events."""
 ANSWER = "It left our warehouse this morning and arrives tomorrow."
 DELTA = "parcel "
+_BURST = 4
 
 
 class Scripted(AIProvider):
@@ -54,9 +55,13 @@ class Scripted(AIProvider):
 
 
 class Streaming(Scripted):
-    """A model that streams `deltas` pieces; the loop turns before each, as it does for a network."""
+    """A model that streams `deltas` pieces.
+
+    The loop turns before each, as it does for a network, or before `burst` of them: what one read brought.
+    """
 
     deltas = 0
+    burst = 1
 
     @property
     def supports_streaming(self) -> bool:
@@ -67,14 +72,15 @@ class Streaming(Scripted):
         return True
 
     async def generate_structured_stream(self, context: AIContext) -> AsyncIterator[StreamEvent]:
-        async for text in stream_of(self.deltas):
+        async for text in stream_of(self.deltas, self.burst):
             yield StreamTextDelta(text)
         yield StreamDone("stop")
 
 
-async def stream_of(count: int) -> AsyncIterator[str]:
-    for _ in range(count):
-        await asyncio.sleep(0)
+async def stream_of(count: int, burst: int = 1) -> AsyncIterator[str]:
+    for number in range(count):
+        if number % burst == 0:
+            await asyncio.sleep(0)
         yield DELTA
 
 
@@ -307,13 +313,13 @@ async def stream(effort: Effort) -> Findings:
     sizes = effort.sizes(0, 10, 1_000, 3_000, 10_000)
     sink, model = Sink(), Streaming()
 
-    async def streamed(kit: RoomKit, deltas: int, items: int) -> None:
-        model.deltas = deltas
+    async def streamed(kit: RoomKit, deltas: int, items: int, burst: int = 1) -> None:
+        model.deltas, model.burst = deltas, burst
         await send(kit, items)
 
-    async def by_hand(deltas: int, items: int) -> None:
+    async def by_hand(deltas: int, items: int, burst: int = 1) -> None:
         for _ in range(items):
-            async for text in stream_of(deltas):
+            async for text in stream_of(deltas, burst):
                 frame = to_json(
                     {"type": "stream_chunk", "room_id": ROOM, "stream_id": "0" * 32, "delta": text}
                 )
@@ -340,8 +346,11 @@ async def stream(effort: Effort) -> Findings:
             for size in sizes
         }
         cases["floor"] = Case(partial(by_hand, sizes[-1]), 1)
+        cases["bursts"] = Case(partial(streamed, kit, sizes[-1], burst=_BURST), 1)
+        cases["floor of bursts"] = Case(partial(by_hand, sizes[-1], burst=_BURST), 1)
         found = await contest(cases, effort.rounds(25))
     most = sizes[-1]
+    in_bursts = (found["bursts"].best - found[f"{sizes[0]}"].best) / most
     per_delta = (found[f"{sizes[-1]}"].best - found[f"{sizes[0]}"].best) / most
     (_, start), (shorter, less), (text, sent) = written[0], written[len(written) // 2], written[-1]
     longer = text / shorter
@@ -355,6 +364,13 @@ async def stream(effort: Effort) -> Findings:
     return Findings(
         [
             Figure("each streamed delta adds", per_delta, "µs", found["floor"].best / most, 3.4),
+            Figure(
+                f"each streamed delta adds, {_BURST} of them in one read",
+                in_bursts,
+                "µs",
+                found["floor of bursts"].best / most,
+                3.4,
+            ),
             Figure(f"bytes sent for {most:,} deltas", sent, "bytes", text, start + 100.0 * most),
             Figure(
                 f"bytes sent, {longer:g} times the text",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -67,11 +68,7 @@ class Reader(RecordingChannel):
         pieces = []
         self.streams.append(pieces)
         try:
-            async for piece in text_stream:
-                pieces.append(piece)
-                if self.breaks_at == len(pieces):
-                    raise ConnectionResetError("the socket is gone")
-                await asyncio.sleep(self.slow)
+            await self.read(text_stream, pieces)
         except ProviderError as error:
             self.error = error
             raise
@@ -80,12 +77,29 @@ class Reader(RecordingChannel):
             return ChannelOutput.skipped("nothing_committed")
         return await self.deliver(event, binding, context)
 
+    async def read(self, text_stream, pieces):
+        async for piece in text_stream:
+            self.take(pieces, piece)
+            await asyncio.sleep(self.slow)
 
-@pytest.fixture
-async def room(stage):
+    def take(self, pieces, piece):
+        pieces.append(piece)
+        if self.breaks_at == len(pieces):
+            raise ConnectionResetError("the socket is gone")
+
+
+class PromptReader(Reader):
+    """One that never waits, and so is called with each piece."""
+
+    async def read(self, text_stream, pieces):
+        await text_stream.each(partial(self.take, pieces))
+
+
+@pytest.fixture(params=[Reader, PromptReader], ids=["reads", "is called"])
+async def room(stage, request):
     """Return the stage with Alice, a streaming Bob and a Carol who does not stream."""
     await stage.socket("alice", visibility="all")
-    stage.bob = await stage.join(Reader("bob"))
+    stage.bob = await stage.join(request.param("bob"))
     stage.carol = await stage.socket("carol")
     return stage
 

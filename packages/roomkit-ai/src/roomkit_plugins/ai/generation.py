@@ -53,6 +53,11 @@ class Round:
     _thinking: list[str] | None = None
 
     @property
+    def is_thinking(self) -> bool:
+        """Whether a block of reasoning is under way."""
+        return self._thinking is not None
+
+    @property
     def text(self) -> str:
         """The words of the round, once that is over."""
         self._close_text()
@@ -334,7 +339,8 @@ async def _ask(turn: Turn, answer: Round, echo: Echo | Seam) -> AsyncGenerator[s
                         turn.stop.after_silence(idle, lambda: _stalled(turn))
                 if isinstance(item, StreamTextDelta) and isinstance(item.text, str):
                     _lengthen(turn, item.text)
-                    await _end_thinking(turn, answer)
+                    if answer.is_thinking:
+                        await _end_thinking(turn, answer)
                     answer.add_text(item.text)
                     if text := echo.release(item.text):
                         yield text

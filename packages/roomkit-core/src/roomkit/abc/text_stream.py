@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.models.content import TextContent
@@ -33,6 +33,17 @@ class TextStream(ABC):
         A generation that failed raises its error after the text that was released; `turn` then gives the part
         that was committed, if any.
         """
+
+    async def each(self, take: Callable[[str], object]) -> None:
+        """Call `take` with each piece that iterating would yield; return or raise as iterating would.
+
+        For recipients that never wait. The kit's own streams call `take` from the event loop, in this
+        task's context: a piece costs a function call and no turn of a task, and what was released in one
+        step of the loop is one piece. What `take` raises is raised here. It is not called after this has
+        returned or raised.
+        """
+        async for piece in self:
+            take(piece)
 
     @abstractmethod
     async def complete(self) -> None:

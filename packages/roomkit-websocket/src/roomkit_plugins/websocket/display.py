@@ -53,7 +53,9 @@ class Display:
         self.show_frame(live.start.room_id, live.start)
 
     def grow(self, live: ShownAnswer, text: str) -> None:
-        """Show more text of an answer."""
+        """Show more text of an answer, unless its event was shown already."""
+        if live.over:
+            return
         live.pieces.append(text)
         room_id = live.start.room_id
         chunk = StreamChunk(room_id, live.start.stream_id, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from roomkit.models.channel import ChannelOutput
@@ -30,10 +31,7 @@ class Streaming:
         display = self._display
         display.begin(live)
         try:
-            async for text in stream:
-                if live.over:  # its event was shown already
-                    continue
-                display.grow(live, text)
+            await stream.each(partial(display.grow, live))
             committed = await stream.turn()
         except asyncio.CancelledError:
             self._end(live, stream.event, "answer_cancelled")

@@ -117,7 +117,7 @@ class StreamedTurn:
         self._hooks: Sequence[HookRegistration] = ()
         self._generation = event.generation or Generation()
         self._buffer = ""
-        self._said = ""
+        self._said: list[str] = []  # bound: the answer itself
         self._held = ""
         self._is_held = False
         """Whether a gate changed text that was already read: the rest is shown with the whole, corrected."""
@@ -245,13 +245,16 @@ class StreamedTurn:
 
     async def _consume(self, stream: AsyncIterator[str | StreamEvent]) -> None:
         deadline, lane = self._deadline, self._lane
+        is_plain = not self._hooks and not self._shared
         try:
             deadline.foreign = True
             async for item in stream:
                 deadline.foreign = False
                 if deadline.abandoned or deadline.fired or lane.over:
                     self._too_late()
-                if isinstance(item, StreamDone):  # which is a string too
+                if is_plain and type(item) is str:
+                    self._release(item)
+                elif isinstance(item, StreamDone):  # which is a string too
                     self._done(item)
                 elif isinstance(item, str):
                     await self._say(item)
@@ -313,8 +316,11 @@ class StreamedTurn:
             self._buffer += text
             await self._judge(final=False)
         else:
-            self._said += text
-            self._answer.release(text)
+            self._release(text)
+
+    def _release(self, text: str) -> None:
+        self._said.append(text)
+        self._answer.release(text)
 
     async def _judge(self, *, final: bool) -> None:
         """Put complete segments to the gates, and release what they let through.
@@ -350,7 +356,7 @@ class StreamedTurn:
             if not judged.startswith(overlap):
                 self._is_held, self._held = True, segment
                 continue
-            self._said += segment
+            self._said.append(segment)
             self._answer.release(judged[len(overlap) :])
 
     def _narrow(self, visibility: str) -> None:
@@ -394,7 +400,7 @@ class StreamedTurn:
         try:
             # Not streamed, so no recipient saw it; but an agent may end its failure with words for the room.
             meant = (failure is None and self._lost is None) or self._generation.finish_reason == "error"
-            said = self._said if self._recipients or meant else ""
+            said = "".join(self._said) if self._recipients or meant else ""
             if meant:
                 said += self._held
             if said.strip():

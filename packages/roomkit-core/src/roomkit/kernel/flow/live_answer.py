@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
+from contextvars import copy_context
 from typing import TYPE_CHECKING, override
 
 from roomkit.abc.text_stream import TextStream, check_heard
@@ -27,7 +28,7 @@ class LiveAnswer:
     gets what it missed as one piece, and costs the others nothing.
     """
 
-    __slots__ = ("_waiters", "done", "error", "id", "pieces")
+    __slots__ = ("_endings", "_listeners", "_waiters", "done", "error", "id", "pieces")
 
     def __init__(self, event_id: str) -> None:
         self.id = event_id
@@ -35,12 +36,20 @@ class LiveAnswer:
         self.done = False
         self.error: Exception | None = None
         self._waiters: list[asyncio.Future[None]] = []  # bound: the recipients
+        self._endings: list[asyncio.Future[None]] = []  # bound: likewise
+        self._listeners: list[_Listener] = []  # bound: likewise
 
     def release(self, text: str) -> None:
         """Let `text` go out."""
         if text:
             self.pieces.append(text)
-            self.wake()
+            for listener in self._listeners:
+                if not listener.is_due:
+                    listener.is_due = True
+                    asyncio.get_running_loop().call_soon(listener.show, context=listener.context)
+            if self._waiters:
+                waiters, self._waiters = self._waiters, []
+                _wake(waiters)
 
     def end(self, error: Exception | None = None) -> None:
         """Say that nothing more will come."""
@@ -54,16 +63,28 @@ class LiveAnswer:
         return "".join(self.pieces)
 
     def wake(self) -> None:
-        """Let those who wait for more look again."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        """Let those who wait, for more or for the end, look again."""
+        waiters, self._waiters, self._endings = self._waiters + self._endings, [], []
+        _wake(waiters)
+
+    def listen(self, listener: _Listener) -> None:
+        """Have `listener` show what is released, once in each turn of the loop."""
+        self._listeners.append(listener)
+
+    def ignore(self, listener: _Listener) -> None:
+        """Show nothing more by `listener`."""
+        self._listeners.remove(listener)
 
     async def more(self) -> None:
-        """Wait until something was released, or the end."""
+        """Wait until something was released, or the end, or `wake`."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        await waiter
+
+    async def ending(self) -> None:
+        """Wait for the end, or `wake`."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._endings.append(waiter)
         await waiter
 
 
@@ -103,20 +124,35 @@ class LiveRecipient(TextStream):
             self.excluded, self._last = True, len(self._answer.pieces)
             self._answer.wake()
 
+    @property
+    def has_all(self) -> bool:
+        """Whether nothing more will be released for it."""
+        return self._answer.done or self._last is not None
+
+    def wake(self) -> None:
+        """Have its task look again."""
+        self._answer.wake()
+
     def broke_off(self, error: BaseException) -> bool:
         """Return whether `error` is the answer's own, and not the recipient's."""
         return self._answer.error is error
 
+    def after(self, position: int) -> tuple[str, int]:
+        """Return the text for it that was released after a position, and the position of its end."""
+        pieces = self._answer.pieces
+        end = len(pieces) if self._last is None else self._last
+        if position >= end:
+            return "", position
+        self.moved_at = asyncio.get_running_loop().time()
+        return pieces[position] if position + 1 == end else "".join(pieces[position:end]), end
+
     async def __aiter__(self) -> AsyncIterator[str]:
         answer, position = self._answer, 0
         while True:
-            pieces = answer.pieces if self._last is None else answer.pieces[: self._last]
-            if position < len(pieces):
-                text = pieces[position] if position + 1 == len(pieces) else "".join(pieces[position:])
-                position = len(pieces)
-                self.moved_at = asyncio.get_running_loop().time()
+            text, position = self.after(position)
+            if text:
                 yield text
-            elif answer.done or self._last is not None:
+            elif self.has_all:
                 break
             else:
                 await answer.more()
@@ -124,9 +160,26 @@ class LiveRecipient(TextStream):
             raise answer.error
 
     @override
+    async def each(self, take: Callable[[str], object]) -> None:
+        answer, listener = self._answer, _Listener(self, take)
+        answer.listen(listener)
+        try:
+            listener.show()
+            while listener.failure is None and not self.has_all:
+                await answer.ending()
+            listener.show()
+        finally:
+            answer.ignore(listener)
+            listener.close()
+        if listener.failure is not None:
+            raise listener.failure
+        if answer.error is not None:
+            raise answer.error
+
+    @override
     async def complete(self) -> None:
-        while not (self._answer.done or self._last is not None):
-            await self._answer.more()
+        while not self.has_all:
+            await self._answer.ending()
 
     @override
     async def turn(self) -> RoomEvent | None:
@@ -141,6 +194,50 @@ class LiveRecipient(TextStream):
             self.moved_at = asyncio.get_running_loop().time()
             if self.on_heard is not None:
                 self.on_heard(self)
+
+
+class _Listener:
+    """Hands a recipient's `take` what was released, from the event loop and in the recipient's context.
+
+    What `take` raises is its `failure`, and it is called no more.
+    """
+
+    __slots__ = ("_position", "_recipient", "_take", "context", "failure", "is_due")
+
+    def __init__(self, recipient: LiveRecipient, take: Callable[[str], object]) -> None:
+        self.context = copy_context()
+        self.failure: BaseException | None = None
+        self.is_due = False
+        """Whether `show` is called at the next turn of the loop."""
+        self._recipient = recipient
+        self._take: Callable[[str], object] | None = take
+        self._position = 0
+
+    def show(self) -> None:
+        """Hand over what is new."""
+        self.is_due = False
+        if self._take is None:
+            return
+        text, self._position = self._recipient.after(self._position)
+        if not text:
+            return
+        try:
+            self._take(text)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # it is raised by the recipient's task
+            self.failure, self._take = error, None
+            self._recipient.wake()
+
+    def close(self) -> None:
+        """Hand over nothing more, even if that is due."""
+        self._take = None
+
+
+def _wake(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 def segments_of(buffer: str, *, final: bool) -> tuple[list[str], str]:
