@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from roomkit.plugins import default_manager
+from tests.options.agents import AGENTS
 from tests.options.channels import CHANNELS
 from tests.options.http import HTTP
 from tests.options.kit import KIT
 from tests.options.mechanism import Change, Observations, Settings, Subject, declared_options, unobserved
-from tests.options.memories import MEMORIES
 from tests.options.vendors import VENDORS
 
-SUBJECTS = {subject.name: subject for subject in (KIT, *CHANNELS, *HTTP, *MEMORIES, *VENDORS)}
+SUBJECTS = {subject.name: subject for subject in (KIT, *AGENTS, *CHANNELS, *HTTP, *VENDORS)}
 OBSERVATIONS = Observations()
 LATER = {
     name: frozenset(options)

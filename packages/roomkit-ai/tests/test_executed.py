@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
 from roomkit.authoring.turns.queue import TurnOptions
@@ -250,3 +251,28 @@ def test_what_is_no_executor_is_refused() -> None:
     wrong: Any = "redis"
     with pytest.raises(InvalidInputError, match="the executor of AI channel 'bot' is a str"):
         AIChannel("bot", RemoteModel("big"), executor=wrong)
+
+
+class Ticket(BaseModel):
+    """What the desk wants to know."""
+
+    topic: str
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_an_answer_of_a_shape_comes_from_elsewhere(farm: Farm, streaming: bool) -> None:
+    """Asked with the agent's model class; the served provider sees its JSON Schema."""
+    provider = MockAIProvider(['{"topic": "invoice"}'], streaming=streaming)
+    server = farm.serve(provider)
+    model = RemoteModel("mock", streaming=streaming, response_schema=True)
+    agent = AIChannel("bot", model, executor=farm.executor(), response_schema=Ticket)
+    texts, _ = await said(agent, "My invoice is wrong")
+    assert texts == ['{"topic": "invoice"}']
+    assert provider.calls[0].response_schema == Ticket.model_json_schema()
+    await server.close()
+
+
+async def test_a_described_model_without_shapes_is_refused_at_once(farm: Farm) -> None:
+    """By the agent that would need one."""
+    with pytest.raises(InvalidInputError, match="does not support one"):
+        AIChannel("bot", RemoteModel("mock"), executor=farm.executor(), response_schema=Ticket)

@@ -323,6 +323,7 @@ if TYPE_CHECKING:
     from roomkit.authoring.turns.wire import TurnPiece as TurnPiece
     from roomkit.authoring.turns.wire import TurnRequest as TurnRequest
     from roomkit.authoring.turns.wire import agent_key as agent_key
+    from roomkit.authoring.turns.wire import as_asked as as_asked
     from roomkit.authoring.turns.wire import decode_frame as decode_frame
     from roomkit.authoring.turns.wire import decode_request as decode_request
     from roomkit.authoring.turns.wire import encode_frame as encode_frame
@@ -1478,6 +1479,7 @@ HOMES = {
     "ZoneName": "roomkit.models.zone",
     "admits": "roomkit.models.visibility",
     "agent_key": "roomkit.authoring.turns.wire",
+    "as_asked": "roomkit.authoring.turns.wire",
     "assert_history": "roomkit_plugins.testing",
     "assert_loop_stays_free": "roomkit_plugins.testing",
     "assert_nothing_leaks": "roomkit_plugins.testing",

@@ -6,6 +6,7 @@ Not collected: `test_planted_faults.py` runs it in a process of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -177,3 +178,17 @@ class AsksThoughItIsClosed(Faulty):
     async def close(self) -> None:
         await super().close()
         self._is_closed = False
+
+
+@found_by("test_an_answer_of_a_shape_arrives")
+class DropsTheShape(Faulty):
+    async def generate(self, agent: str, context: AIContext) -> AIResponse:
+        return await super().generate(agent, replace(context, response_schema=None))
+
+
+@found_by("test_an_answer_of_a_shape_arrives", "test_a_value_that_the_model_refuses_fails_the_turn")
+class ReturnsWhatCame(Faulty):
+    async def generate(self, agent: str, context: AIContext) -> AIResponse:
+        schema = context.response_schema
+        plain = schema.model_json_schema() if isinstance(schema, type) else schema
+        return await super().generate(agent, replace(context, response_schema=plain))

@@ -92,3 +92,4 @@ class RemoteModelConfig(_Config):
     model: str = Field(min_length=1, description="The name of the model that executor processes ask.")
     vision: bool = Field(False, description="Whether it sees pictures.")
     streaming: bool = Field(True, description="Whether the served provider streams.")
+    response_schema: bool = Field(False, description="Whether it answers in a shape that is asked for.")

@@ -58,6 +58,11 @@ class ExecutedProvider(AIProvider):
     def supports_structured_streaming(self) -> bool:
         return self.described.supports_structured_streaming
 
+    @property
+    @override
+    def supports_response_schema(self) -> bool:
+        return self.described.supports_response_schema
+
     @override
     def bind(self, services: Services) -> None:
         super().bind(services)
@@ -89,12 +94,15 @@ class ExecutedProvider(AIProvider):
 class RemoteModel(AIProvider):
     """Describes a model that only executor processes have, for an agent with an `executor`.
 
-    So the room's worker needs neither its package nor its key. Give it the name, vision and streaming of the
-    provider that is served.
+    So the room's worker needs neither its package nor its key. Give it the name, vision, streaming and
+    `response_schema` (whether it answers in a shape) of the provider that is served.
     """
 
-    def __init__(self, model: str, *, vision: bool = False, streaming: bool = True) -> None:
+    def __init__(
+        self, model: str, *, vision: bool = False, streaming: bool = True, response_schema: bool = False
+    ) -> None:
         self._model = model
+        self._response_schema = response_schema
         self._vision = vision
         self._streaming = streaming
 
@@ -117,6 +125,11 @@ class RemoteModel(AIProvider):
     @override
     def supports_structured_streaming(self) -> bool:
         return self._streaming
+
+    @property
+    @override
+    def supports_response_schema(self) -> bool:
+        return self._response_schema
 
     @override
     async def generate(self, context: AIContext) -> AIResponse:

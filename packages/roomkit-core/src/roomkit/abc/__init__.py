@@ -323,6 +323,7 @@ if TYPE_CHECKING:
     from roomkit.authoring.turns.wire import TurnPiece as TurnPiece
     from roomkit.authoring.turns.wire import TurnRequest as TurnRequest
     from roomkit.authoring.turns.wire import agent_key as agent_key
+    from roomkit.authoring.turns.wire import as_asked as as_asked
     from roomkit.authoring.turns.wire import decode_frame as decode_frame
     from roomkit.authoring.turns.wire import decode_request as decode_request
     from roomkit.authoring.turns.wire import encode_frame as encode_frame
@@ -631,6 +632,7 @@ else:
             "WhatsAppProvider",
             "WorkStore",
             "agent_key",
+            "as_asked",
             "at_once",
             "auth_context",
             "busy_room",

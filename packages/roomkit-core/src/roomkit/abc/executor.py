@@ -40,7 +40,9 @@ class TurnExecutor(ABC):
     steering and the commit. So an executor process needs neither the rooms' store nor the tools, and nothing
     that a queue carries can run anything but the providers that the process itself was given.
 
-    `AIContext.room` is not handed on: a provider that is executed elsewhere gets None.
+    `AIContext.room` is not handed on: a provider that is executed elsewhere gets None. A `response_schema`
+    reaches it as a JSON Schema; `parsed` comes back as the caller asked for it, an instance of the model or
+    JSON.
 
     Each request is answered by one process at a time, whose lease is renewed while it works. If that
     process dies, is paused beyond its lease or cannot reach the queue, another one runs the request again,

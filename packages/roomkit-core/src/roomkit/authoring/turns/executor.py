@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self, override
 
 from roomkit.abc.errors import ErrorCode, ProviderError, RoomKitError
@@ -18,9 +19,11 @@ from roomkit.authoring.turns.wire import (
     TurnFrame,
     TurnRequest,
     agent_key,
+    as_asked,
     decode_frame,
     encode_request,
 )
+from roomkit.models.ai import StreamDone
 from roomkit.models.base import new_id
 from roomkit.models.generation import AIResponse
 from roomkit.models.telemetry import Attr
@@ -94,6 +97,7 @@ class QueueTurnExecutor(TurnExecutor):
                 found = piece if isinstance(piece, AIResponse) else found
         if found is None:
             raise _unreadable(agent, "it has no response")
+        found.parsed = as_asked(context.response_schema, found.parsed, agent)
         return found
 
     @override
@@ -102,6 +106,8 @@ class QueueTurnExecutor(TurnExecutor):
             async for piece in pieces:
                 if isinstance(piece, AIResponse):
                     raise _unreadable(agent, "it has a whole response in a stream")
+                if isinstance(piece, StreamDone) and context.response_schema:
+                    piece = replace(piece, parsed=as_asked(context.response_schema, piece.parsed, agent))
                 yield piece
 
     async def _answer(self, request: TurnRequest) -> AsyncGenerator[StreamEvent | AIResponse]:

@@ -188,6 +188,7 @@ class _Run:
 
     async def _ask(self, provider: AIProvider, request: TurnRequest) -> None:
         try:
+            _check_shape(provider, request)
             if request.whole:
                 await self._outbox.put(await provider.generate(request.context))
             else:
@@ -309,6 +310,18 @@ async def _news(event: asyncio.Event, seconds: float) -> bool:
             return await event.wait()
     except TimeoutError:
         return False
+
+
+def _check_shape(provider: AIProvider, request: TurnRequest) -> None:
+    """Raise ProviderError, INVALID_REQUEST, if an answer of a shape is asked of a provider that has none."""
+    if request.context.response_schema and not provider.supports_response_schema:
+        raise ProviderError(
+            f"the provider {provider.name!r} that serves {request.agent!r} does not support a "
+            "response_schema: leave it out of the agent, or serve another provider",
+            error_code=ErrorCode.INVALID_REQUEST,
+            retryable=False,
+            provider=provider.name,
+        )
 
 
 async def _pieces(provider: AIProvider, request: TurnRequest) -> AsyncGenerator[StreamEvent]:

@@ -1,8 +1,10 @@
 """Model turns as JSON: what a room's worker asks, and the frames that an executor process answers.
 
 A request is `{"version", "agent", "whole", "context"}`, a frame `{"version", "items", "last"}`. Both are
-validated when they are read, whoever wrote them. The text is ASCII: other characters are escaped, halves of a
-character and U+0000 included, so they arrive as the provider yielded them. Other versions are refused.
+validated when they are read, whoever wrote them. A `response_schema` goes as a JSON Schema, and what its
+answer comes to as JSON, `parsed`; neither key is there without one. The text is ASCII: other characters are
+escaped, halves of a character and U+0000 included, so they arrive as the provider yielded them.
+Other versions are refused.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
 
 from roomkit.abc.errors import ErrorCode, ProviderError, RoomKitError
 from roomkit.models.ai import (
@@ -28,7 +30,7 @@ from roomkit.models.ai import (
 )
 from roomkit.models.channel import ChannelCapabilities
 from roomkit.models.enums import ChannelMediaType
-from roomkit.models.generation import AIContext, AIResponse
+from roomkit.models.generation import AIContext, AIResponse, ResponseSchema
 from roomkit.models.task import Observation, Task
 from roomkit.models.values import error_text, message_of, summary, vendor_json
 
@@ -38,6 +40,7 @@ __all__ = [
     "TurnPiece",
     "TurnRequest",
     "agent_key",
+    "as_asked",
     "decode_frame",
     "decode_request",
     "encode_frame",
@@ -93,6 +96,7 @@ class _Context(_Wire):
     stop: tuple[str, ...] = ()
     tools: tuple[AITool, ...] = ()
     tool_choice: str | None = None
+    response_schema: dict[str, Any] | None = None
     target_capabilities: ChannelCapabilities | None = None
     target_media_types: tuple[ChannelMediaType, ...] = ()
     metadata: dict[str, Any] = {}
@@ -131,6 +135,7 @@ class _Done(_Wire):
     finish_reason: str | None
     usage: dict[str, int]
     metadata: dict[str, Any]
+    parsed: dict[str, Any] | None = None
 
 
 class _Response(_Wire):
@@ -145,6 +150,7 @@ class _Response(_Wire):
     tasks: list[Task]
     observations: list[Observation]
     tool_calls: list[AIToolCall]
+    parsed: dict[str, Any] | None = None
 
 
 class _Error(_Wire):
@@ -186,6 +192,8 @@ def encode_request(request: TurnRequest) -> str:
         "target_media_types": [str(each) for each in asked.target_media_types],
         "metadata": _plain(vendor_json(asked.metadata)),
     }
+    if asked.response_schema:
+        context["response_schema"] = _schema(asked.response_schema)
     return _text({"version": VERSION, "agent": request.agent, "whole": request.whole, "context": context})
 
 
@@ -239,6 +247,7 @@ def _item(piece: TurnPiece | Exception) -> dict[str, Any]:
                 "finish_reason": piece.finish_reason,
                 "usage": dict(piece.usage),
                 "metadata": _plain(vendor_json(piece.metadata)),
+                **_parsed(piece.parsed),
             }
         case AIResponse():
             return _response(piece)
@@ -258,7 +267,51 @@ def _response(response: AIResponse) -> dict[str, Any]:
         "usage": dict(response.usage),
         "metadata": _plain(vendor_json(response.metadata)),
         **{name: [each.model_dump(mode="json") for each in getattr(response, name)] for name in records},
+        **_parsed(response.parsed),
     }
+
+
+def _schema(schema: ResponseSchema) -> dict[str, Any]:
+    """Return the JSON Schema of an answer's shape. Raises MalformedTurnError for a model that has none."""
+    if not isinstance(schema, type):
+        return dict(_plain(schema))
+    try:
+        return schema.model_json_schema()
+    except PydanticUserError as error:
+        raise MalformedTurnError(
+            f"the response_schema {schema.__name__} has no JSON Schema: {error.code}; give its fields types "
+            "that JSON has"
+        ) from None
+
+
+def _parsed(value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    return {
+        "parsed": value.model_dump(mode="json", by_alias=True)
+        if isinstance(value, BaseModel)
+        else _plain(value)
+    }
+
+
+def as_asked(schema: ResponseSchema | None, parsed: object, provider: str) -> object:
+    """Return what an answer came to as the caller asked for it: an instance of a pydantic model, or JSON.
+
+    Validators of the model, which no JSON Schema has, run here. Raises ProviderError, BAD_RESPONSE.
+    """
+    if parsed is None or not isinstance(schema, type):
+        return parsed
+    try:
+        return schema.model_validate_json(json.dumps(parsed))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise ProviderError(
+            f"the answer does not fit response_schema {schema.__name__}: {where} ({first['type']}); describe "
+            "the field better, or allow what models answer",
+            error_code=ErrorCode.BAD_RESPONSE,
+            provider=provider,
+        ) from None
 
 
 def _error(error: Exception) -> dict[str, Any]:
@@ -282,7 +335,7 @@ def _piece(item: _Item) -> TurnPiece:
         case _Call():
             return StreamToolCall(item.id, item.name, item.arguments, item.metadata, item.invalid)
         case _Done():
-            return StreamDone(item.finish_reason, item.usage, item.metadata)
+            return StreamDone(item.finish_reason, item.usage, item.metadata, item.parsed)
         case _Response():
             return AIResponse(**{name: getattr(item, name) for name in _RESPONSE_FIELDS})
         case _Error():

@@ -9,6 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, override
 
 import pytest
+from pydantic import BaseModel, field_validator
 
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
@@ -54,13 +55,32 @@ PIECES: Sequence[StreamEvent] = (
 )
 TEXTS = ("", "\x00", "naïve 日本 🙂", "\ud83d", "\ude42", "\n\r\u2028", '"\\', "x" * 50_000)
 
+_SCHEMA: Mapping[str, Any] = {"type": "object", "properties": {"topic": {"type": "string"}}}
+
+
+class Ticket(BaseModel):
+    """An answer's shape."""
+
+    topic: str
+    lines: list[dict[str, int]]
+
+    @field_validator("topic")
+    @classmethod
+    def is_no_secret(cls, value: str) -> str:
+        """Refuse one word, as no JSON Schema does."""
+        if value == "secret":
+            raise ValueError
+        return value
+
+
 type Script = Callable[[AIContext], AsyncGenerator[StreamEvent]]
 
 
 class ScriptedModel(AIProvider):
     """Streams what a function yields; `asked` has the contexts, `ended` how many calls are over."""
 
-    def __init__(self, script: Script, *, whole: AIResponse | None = None) -> None:
+    def __init__(self, script: Script, *, whole: AIResponse | None = None, has_shapes: bool = False) -> None:
+        self.has_shapes = has_shapes
         self.asked: list[AIContext] = []  # bound: a test
         self.running = 0
         self.most_running = 0
@@ -79,6 +99,11 @@ class ScriptedModel(AIProvider):
     @override
     def supports_structured_streaming(self) -> bool:
         return True
+
+    @property
+    @override
+    def supports_response_schema(self) -> bool:
+        return self.has_shapes
 
     @override
     async def generate(self, context: AIContext) -> AIResponse:
@@ -235,6 +260,52 @@ class TurnExecutorContract(ContractSuite):
         async with serving(server, {agent: model}):
             await read(asker, agent, context)
         assert model.asked == [context]
+
+    async def test_an_answer_of_a_shape_arrives(self, asker: Any, server: Any, agent: str) -> None:
+        """A provider is asked by a JSON Schema; the caller gets an instance of its model, or JSON."""
+        parsed = {"topic": "invoice", "lines": [{"n": 1}]}
+        response = AIResponse(content="{}", finish_reason="stop", parsed=parsed)
+        model = ScriptedModel(says(StreamDone("stop", parsed=parsed)), whole=response, has_shapes=True)
+        async with serving(server, {agent: model}), asyncio.timeout(PATIENCE):
+            for schema, expected in ((Ticket, Ticket.model_validate(parsed)), (_SCHEMA, parsed)):
+                context = AIContext(messages=asking().messages, response_schema=schema)
+                assert (await asker.generate(agent, context)).parsed == expected
+                assert await read(asker, agent, context) == [StreamDone("stop", parsed=expected)]
+        asked = [context.response_schema for context in model.asked]
+        assert asked == [Ticket.model_json_schema()] * 2 + [_SCHEMA] * 2
+
+    async def test_a_value_that_the_model_refuses_fails_the_turn(
+        self, asker: Any, server: Any, agent: str
+    ) -> None:
+        """What its validators say, which no JSON Schema has, holds too; the error quotes no value."""
+        parsed = {"topic": "secret", "lines": []}
+        model = ScriptedModel(
+            says(StreamDone("stop", parsed=parsed)),
+            whole=AIResponse(content="{}", parsed=parsed),
+            has_shapes=True,
+        )
+        context = AIContext(messages=asking().messages, response_schema=Ticket)
+        async with serving(server, {agent: model}), asyncio.timeout(PATIENCE):
+            for asked in (asker.generate(agent, context), read(asker, agent, context)):
+                with pytest.raises(
+                    ProviderError, match=r"response_schema Ticket: topic \(value_error\)"
+                ) as caught:
+                    await asked
+                assert caught.value.error_code is ErrorCode.BAD_RESPONSE
+                assert "secret" not in str(caught.value)
+
+    async def test_a_provider_without_shapes_is_not_asked_for_one(
+        self, asker: Any, server: Any, agent: str
+    ) -> None:
+        """Though the room's worker says that it has them."""
+        model = ScriptedModel(says(*PIECES))
+        context = AIContext(messages=asking().messages, response_schema=_SCHEMA)
+        async with serving(server, {agent: model}), asyncio.timeout(PATIENCE):
+            for asked in (asker.generate(agent, context), read(asker, agent, context)):
+                with pytest.raises(ProviderError, match="does not support a response_schema") as caught:
+                    await asked
+                assert caught.value.error_code is ErrorCode.INVALID_REQUEST
+        assert model.asked == []
 
     async def test_any_text_arrives(self, asker: Any, server: Any) -> None:
         """NUL, halves of a character, long ones; in answers, requests and names of agents."""

@@ -1,14 +1,15 @@
-"""The options of memories, each seen in what an agent is shown."""
+"""The options of an agent's parts, each seen in what the agent is shown."""
 
 from __future__ import annotations
 
+from roomkit.abc.ai import AIProvider
 from roomkit.abc.memory import MemoryProvider
 from roomkit.models import ChannelBinding, ChannelCategory, ChannelType, Room, RoomContext
 from roomkit.plugins import default_manager
 from roomkit_plugins.testing.contracts.base import NOW, event
 from tests.options.mechanism import Change, Settings, Subject
 
-__all__ = ["MEMORIES"]
+__all__ = ["AGENTS"]
 
 _SAID = ("the lamp is blue", "the lamp is big", "a cat", "the lamp fell", "hm", "well")
 _AGENT = ChannelBinding(
@@ -27,7 +28,25 @@ async def _remembered(settings: Settings) -> object:
     return [message.content for message in found.messages], [each.index for each in found.events]
 
 
-MEMORIES = (
+async def _described(settings: Settings) -> object:
+    """Return what a remote model says of itself."""
+    model = await default_manager().acreate("ai", "remote", settings)
+    assert isinstance(model, AIProvider)
+    return model.model_name, model.supports_vision, model.supports_streaming, model.supports_response_schema
+
+
+AGENTS = (
+    Subject(
+        "ai:remote",
+        {
+            "model": Change("other"),
+            "vision": Change(True),
+            "streaming": Change(False),
+            "response_schema": Change(True),
+        },
+        _described,
+        {"model": "big"},
+    ),
     Subject(
         "memory:retrieval",
         {
