@@ -51,6 +51,7 @@ HARMLESS: dict[str, tuple[str, ...]] = {
     "scheduled show": ("EVENT",),
     "store backup": ("backup.db",),
     "store check": (),
+    "store migrate": (),  # every row stays
     "store plan": (),
     "timers list": ("--all",),
     "timers retry": ("--all",),  # fires what was set: nothing is lost by it

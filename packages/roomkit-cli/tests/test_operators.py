@@ -30,6 +30,7 @@ COMMANDS: Sequence[Sequence[str]] = (
     ("store", "backup", "x.db"),
     ("store", "check"),
     ("store", "plan"),
+    ("store", "migrate"),
 )
 
 

@@ -89,4 +89,5 @@ _OPERATORS = (
     ("store backup", "upkeep:configure_backup", "Copy the store to a file while it is in use."),
     ("store check", "upkeep:configure_check", "Read the whole store and report damage."),
     ("store plan", "upkeep:configure_plan", "Show the migration that opening the store would make."),
+    ("store migrate", "upkeep:configure_migrate", "Make the store, or migrate it, before workers start."),
 )

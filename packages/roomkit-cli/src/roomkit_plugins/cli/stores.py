@@ -23,6 +23,7 @@ __all__ = [
     "PlannedMigration",
     "SupportsBackup",
     "SupportsCheck",
+    "SupportsOpening",
     "add_store_options",
     "choose_store",
 ]
@@ -58,6 +59,14 @@ class SupportsCheck(Protocol):
 
     async def check(self) -> None:
         """Read everything. Raises StoreCorruptError."""
+
+
+@runtime_checkable
+class SupportsOpening(Protocol):
+    """A store that is opened before its first call on demand: it makes or migrates its tables then."""
+
+    async def open(self) -> object:
+        """Open it. Raises StoreError."""
 
 
 @dataclass(frozen=True, slots=True)

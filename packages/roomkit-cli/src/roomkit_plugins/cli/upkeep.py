@@ -1,4 +1,4 @@
-"""`roomkit store backup|check|plan`: what a store can do for its operator, where it can."""
+"""`roomkit store backup|check|plan|migrate`: what a store can do for its operator, where it can."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from roomkit_plugins.cli.stores import (
     PlannedMigration,
     SupportsBackup,
     SupportsCheck,
+    SupportsOpening,
     add_store_options,
     choose_store,
 )
 from roomkit_plugins.cli.terminal import CommandError, Terminal
 
-__all__ = ["configure_backup", "configure_check", "configure_plan"]
+__all__ = ["configure_backup", "configure_check", "configure_migrate", "configure_plan"]
 
 
 def configure_backup(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +49,18 @@ def configure_plan(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="write a JSON document: found, wanted, steps, rows"
     )
     parser.set_defaults(run=run_plan)
+
+
+def configure_migrate(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `roomkit store migrate`."""
+    parser.description = (
+        "Makes the store, or brings it to the version that this installation works with, as its first worker "
+        "would; run it as a step of its own before workers are replaced. Workers of the version before may "
+        "stay in use. Calling it again changes nothing."
+    )
+    add_store_options(parser)
+    parser.add_argument("--json", action="store_true", help="write a JSON document: found, wanted, steps")
+    parser.set_defaults(run=run_migrate)
 
 
 def run_backup(options: argparse.Namespace) -> int:
@@ -115,6 +128,34 @@ def run_plan(options: argparse.Namespace) -> int:
             terminal.line(f"  {step}")
     for table, rows_of in plan.rows.items():
         terminal.line(f"  {rows_of:>12,}  {table}")
+    return OK
+
+
+def run_migrate(options: argparse.Namespace) -> int:
+    """Open the store, which migrates it, and say what that did."""
+    chosen, terminal = choose_store(options), Terminal(as_json=options.json)
+
+    async def work() -> PlannedMigration | None:
+        try:
+            plan = await chosen.plan()
+            if plan is None or not isinstance(chosen.store, SupportsOpening):
+                return None
+            await chosen.store.open()
+            return plan
+        finally:
+            await chosen.store.close()
+
+    plan = asyncio.run(work())
+    if plan is None:
+        raise _cannot(chosen, "be migrated by this command", "read its documentation")
+    if options.json:
+        terminal.document({"found": plan.found, "wanted": plan.wanted, "steps": list(plan.steps)})
+    elif plan.found == plan.wanted:
+        terminal.line(f"nothing to do: the store is of version {plan.found}")
+    elif plan.found == 0:
+        terminal.line(f"made a store of version {plan.wanted}")
+    else:
+        terminal.line(f"brought the store from version {plan.found} to {plan.wanted}; every row stayed")
     return OK
 
 
