@@ -126,6 +126,11 @@ class PostgresServer(ServerProcess):
         self._password = secrets.token_urlsafe(16)
 
     @property
+    def binaries(self) -> Path:
+        """The folder of its programs, such as `pg_dump` of the same version."""
+        return self._binaries
+
+    @property
     def databases(self) -> PostgresDatabases:
         """Makes and drops databases on this server, as its superuser."""
         user = f"{_SUPERUSER}:{self._password}"
