@@ -183,7 +183,7 @@ def kill(session: nox.Session) -> None:
     """Kill, pause and cut off workers, and cut the power, 200 times for each store; `-- 1000` for more."""
     kills = session.posargs[0] if session.posargs else "200"
     crashes = "packages/roomkit-sqlite/tests/test_power_cut.py"
-    _run(session, "pytest", "tests/workers", crashes, env={"ROOMKIT_KILLS": kills})
+    _run(session, "pytest", "tests/workers", "tests/deploy", crashes, env={"ROOMKIT_KILLS": kills})
     pairs = {"ROOMKIT_INTERLEAVINGS": "10000"}
     selected = ("-k", "no_change_of_two_workers or lose_nothing", "--timeout=900")
     _run(session, "pytest", "packages", *selected, env=pairs)
