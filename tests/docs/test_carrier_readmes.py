@@ -1,4 +1,4 @@
-"""The READMEs of carriers: their code needs a channel and a provider, so it runs where both are."""
+"""The READMEs of carriers and sources: their code needs a channel too, so it runs where both are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.docs.blocks import ROOT
 
-PACKAGES = ("roomkit-twilio",)
+PACKAGES = ("roomkit-sources", "roomkit-twilio")
 
 
 def blocks() -> list[tuple[str, str]]:

@@ -14,9 +14,10 @@ from tests.options.http import HTTP
 from tests.options.kit import KIT
 from tests.options.mechanism import Change, Observations, Settings, Subject, declared_options, unobserved
 from tests.options.server import SERVER
+from tests.options.sources import SOURCES
 from tests.options.vendors import VENDORS
 
-SUBJECTS = {subject.name: subject for subject in (KIT, SERVER, *AGENTS, *CHANNELS, *HTTP, *VENDORS)}
+SUBJECTS = {subject.name: subject for subject in (KIT, SERVER, *AGENTS, *CHANNELS, *HTTP, *SOURCES, *VENDORS)}
 OBSERVATIONS = Observations()
 LATER = {
     name: frozenset(options)

@@ -682,6 +682,12 @@ if TYPE_CHECKING:
     from roomkit_plugins.sms import is_valid_phone as is_valid_phone
     from roomkit_plugins.sms import normalize_phone as normalize_phone
     from roomkit_plugins.sms import segments_of as segments_of
+    from roomkit_plugins.sources import SourceBrokenError as SourceBrokenError
+    from roomkit_plugins.sources import SourceNotConnectedError as SourceNotConnectedError
+    from roomkit_plugins.sources import SSESource as SSESource
+    from roomkit_plugins.sources import SSESourceConfig as SSESourceConfig
+    from roomkit_plugins.sources import WebSocketSource as WebSocketSource
+    from roomkit_plugins.sources import WebSocketSourceConfig as WebSocketSourceConfig
     from roomkit_plugins.sqlite import SQLiteConfig as SQLiteConfig
     from roomkit_plugins.sqlite import SQLiteMediaStore as SQLiteMediaStore
     from roomkit_plugins.sqlite import SQLiteStore as SQLiteStore
@@ -1239,6 +1245,7 @@ HOMES = {
     "SQLiteMediaStore": "roomkit_plugins.sqlite",
     "SQLiteStore": "roomkit_plugins.sqlite",
     "SSESource": "roomkit_plugins.sources",
+    "SSESourceConfig": "roomkit_plugins.sources",
     "STTCapabilities": "roomkit.abc.voice.stt",
     "STTOptions": "roomkit.abc.voice.stt",
     "STTProvider": "roomkit.abc.voice.stt",
@@ -1283,7 +1290,9 @@ HOMES = {
     "SlidingWindowMemory": "roomkit_plugins.ai",
     "SlidingWindowMemoryConfig": "roomkit_plugins.ai",
     "SourceAlreadyAttachedError": "roomkit.abc.errors",
+    "SourceBrokenError": "roomkit_plugins.sources",
     "SourceHealth": "roomkit.models.source",
+    "SourceNotConnectedError": "roomkit_plugins.sources",
     "SourceNotFoundError": "roomkit.abc.errors",
     "SourceProvider": "roomkit.abc.source",
     "SourceStatus": "roomkit.models.enums",
@@ -1459,6 +1468,7 @@ HOMES = {
     "WebSocketRealtimeTransport": "roomkit_plugins.realtime_voice",
     "WebSocketServer": "roomkit_plugins.websocket",
     "WebSocketSource": "roomkit_plugins.sources",
+    "WebSocketSourceConfig": "roomkit_plugins.sources",
     "WebhookAnswer": "roomkit.models.webhook",
     "WebhookHTTPProvider": "roomkit_plugins.http",
     "WebhookInvoke": "roomkit.models.invoke",
@@ -1712,7 +1722,7 @@ DISTRIBUTIONS = {
     "roomkit-skills": "built",
     "roomkit-sms": "built",
     "roomkit-smtp": "planned",
-    "roomkit-sources": "planned",
+    "roomkit-sources": "built",
     "roomkit-speex": "planned",
     "roomkit-sql": "built",
     "roomkit-sqlite": "built",

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from roomkit.authoring.source import BaseSourceProvider as BaseSourceProvider
     from roomkit.models.enums import SourceStatus as SourceStatus
     from roomkit.models.source import SourceHealth as SourceHealth
+    from roomkit_plugins.sources import SSESource as SSESource
+    from roomkit_plugins.sources import WebSocketSource as WebSocketSource
 else:
     __getattr__, __dir__ = reexport(
         __name__,

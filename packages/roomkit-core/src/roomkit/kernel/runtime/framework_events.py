@@ -89,6 +89,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "source_exhausted": "a source was stopped after repeated failures: source_name, attempts, last_error",
     "source_waits": "what a source emitted is retried, as it is not stored: source_name, reason, seconds",
     "source_message_refused": "a detached source emitted a message: source_name, refused (how many so far)",
+    "source_unparsed": "what a source got is no message: source_name, error, bytes, unparsed (so far)",
     "source_ended": "a source ended by itself: source_name",
     "media_imported": "a file that an event named by its URL is kept now: media_id",
     "media_import_failed": "such a file was refused or not there for a day, its URL stays: code, error",
