@@ -170,7 +170,7 @@ def in_sqlite(path: Path) -> Database:
         for table, column in found
         if table not in NOT_OF_ROOMS
         for how in (("cut", "list", "types", "long") if column == "data" else ("text",))
-        if (table, how) != ("participants", "cut")  # an index refuses what is no JSON
+        if (table, how) != ("participants", "cut")  # an index refuses what is not JSON
     ]
 
     async def damage(all_of_them: Iterable[Damage]) -> None:

@@ -216,7 +216,7 @@ async def test_stop_holds_whatever_a_gate_says(twilio: TwilioSimulator, kit: Roo
 
 
 async def test_who_said_stop_to_the_vendor_alone_is_skipped(kit: RoomKit, twilio: TwilioSimulator) -> None:
-    """Before the program used RoomKit, say: 21610 is no failure of the provider's."""
+    """Before the program used RoomKit, say: 21610 is not a failure of the provider's."""
     room = await room_with(kit)
     twilio.connect(lambda request: _swallow())
     await twilio.phone(ANN).write("STOP")

@@ -138,7 +138,7 @@ async def test_an_apology_after_half_an_answer_stands_apart(new_stage):
 
 
 async def test_a_stream_is_one_of_strings_for_whoever_joins_it(new_stage):
-    """The end is an empty one, so nothing has to be left out."""
+    """The end is an empty one, so nothing has to be omitted."""
     stage = new_stage(streaming=True)
     agent = stage.agent(stage.provider("Hello there.", chunk_size=3))
     output = await agent.on_event(stage.event("Hi"), stage.binding, stage.context())

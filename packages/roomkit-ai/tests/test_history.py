@@ -91,7 +91,7 @@ async def test_a_budget_is_not_used_up_by_hidden_events(stage):
 
 
 async def test_no_hidden_event_is_summarised_or_counted(stage):
-    """The summary's model is a model too, and its failure says how many messages were left out."""
+    """The summary's model is a model too, and its failure says how many messages were omitted."""
     secrets = [stage.event("the secret", visibility="none") for _ in range(5)]
     shown = [stage.event(f"m{number} " + "x" * 400) for number in range(10)]
     foreign = Foreign(lambda found: MemoryResult(events=[*secrets, *shown]))

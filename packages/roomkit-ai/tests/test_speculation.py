@@ -197,7 +197,7 @@ async def test_a_tool_of_a_confirmed_turn_writes_as_part_of_it(scene):
 
 
 async def test_a_turn_that_waits_too_long_is_run_again():
-    """Its own deadline passed before the message was certain, which is no failure of an answer."""
+    """Its own deadline passed before the message was certain, which is not a failure of an answer."""
     answers = [responses()[0], *responses()]
     scene = await Scene(answers, tool_loop_timeout_seconds=20).open()
     speculation = await scene.speculate()

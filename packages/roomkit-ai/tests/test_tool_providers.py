@@ -182,5 +182,5 @@ async def test_an_agent_binds_starts_and_closes_its_providers(stage, script):
 
 
 def test_what_is_no_provider_is_refused():
-    with pytest.raises(InvalidInputError, match="is no tool provider: pass a single tool in tools="):
+    with pytest.raises(InvalidInputError, match="is not a tool provider: pass a single tool in tools="):
         AIChannel("agent", MockAIProvider(), tool_providers=[AITool(name="look")])

@@ -137,7 +137,7 @@ def kept_rooms(monkeypatch):
 
 
 async def test_messages_are_kept_for_the_rooms_that_spoke_last(kept_rooms, new_stage):
-    """The model hears of a room that was left out as before."""
+    """The model hears of a room that was omitted as before."""
     first = new_stage("r0")
     provider = first.provider()
     agent = AIChannel("agent", provider)

@@ -52,7 +52,7 @@ def test_results_come_first_and_in_one_message() -> None:
 
 
 def test_thinking_goes_back_in_place() -> None:
-    """Signed and redacted blocks stay as and where they were; unsigned and foreign ones are left out."""
+    """Signed and redacted blocks stay as and where they were; unsigned and foreign ones are omitted."""
     parts = (
         AIThinkingPart(thinking="one", signature="c2ln"),
         AITextPart(text="Let me see."),

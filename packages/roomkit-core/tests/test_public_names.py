@@ -46,7 +46,7 @@ def test_every_name_of_the_core_is_found() -> None:
 
 
 def test_a_star_import_works_with_what_is_installed() -> None:
-    """Names of missing distributions are left out; names of present ones are there."""
+    """Names of missing distributions are omitted; names of present ones are there."""
     names = run("from roomkit import *; print(*dir())").split()
     assert {"Room", "RoomEvent", "InMemoryStore"} <= set(names)
 

@@ -53,7 +53,7 @@ def test_calls_and_results_have_their_ids_and_names() -> None:
 
 
 def test_what_gemini_signed_goes_back_in_place() -> None:
-    """Thoughts, texts and calls keep their signatures; unsigned and foreign thoughts are left out."""
+    """Thoughts, texts and calls keep their signatures; unsigned and foreign thoughts are omitted."""
     parts = (
         AIThinkingPart(thinking="one", signature=signature("c2ln")),
         AIThinkingPart(thinking="unsigned"),

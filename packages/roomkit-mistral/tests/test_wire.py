@@ -58,7 +58,7 @@ def test_roles_come_in_the_order_that_the_api_takes() -> None:
 
 
 def test_thinking_goes_back_in_place() -> None:
-    """Mistral's own, signed or not; unsigned and foreign thoughts are left out."""
+    """Mistral's own, signed or not; unsigned and foreign thoughts are omitted."""
     parts = (
         AIThinkingPart(thinking="one", signature=signature("c2ln")),
         AIThinkingPart(thinking="", signature=signature("")),

@@ -59,10 +59,10 @@ def test_allowed_tools_are_a_list_however_they_are_written(make, written, read):
 BROKEN = {
     "no head": ("# Weather", "has no head"),
     "a head without an end": ("---\nname: weather\n", "has no head"),
-    "no YAML": ("---\nname: [\n---\n", "no YAML"),
-    "a list": ("---\n- a\n---\n", "no list of names and values"),
+    "no YAML": ("---\nname: [\n---\n", "not YAML"),
+    "a list": ("---\n- a\n---\n", "not a list of names and values"),
     "an alias": ("---\na: &a [x]\nb: *a\n---\n", "YAML alias"),
-    "a tag that makes objects": ("---\nname: !!python/object/apply:os.getcwd []\n---\n", "no YAML"),
+    "a tag that makes objects": ("---\nname: !!python/object/apply:os.getcwd []\n---\n", "not YAML"),
     "a huge head": (f"---\nname: {'x' * 20_000}\n---\n", "head of 20007 characters"),
     "no name": ("---\ndescription: x\n---\n", "name: Field required"),
     "no description": ("---\nname: weather\n---\n", "description: Field required"),
@@ -94,7 +94,7 @@ def test_the_file_may_be_spelt_otherwise_and_is_there_once(make):
     (folder / "skill.md").write_text("x")
     with pytest.raises(SkillParseError, match=r"2 files called SKILL\.md"):
         Skill.load(folder)
-    with pytest.raises(SkillParseError, match="no folder of a skill"):
+    with pytest.raises(SkillParseError, match="not a folder of a skill"):
         Skill.load(folder / "nowhere")
 
 
@@ -161,7 +161,7 @@ def test_a_file_that_became_a_link_is_not_followed(make, tmp_path):
 def test_a_huge_file_and_one_that_is_no_text_are_refused(make, content):
     folder = make("weather", "description: x", references={"a.md": "A"})
     (folder / "references" / "a.md").write_bytes(content)
-    with pytest.raises(SkillValidationError, match=r"a\.md is (larger than|no text)"):
+    with pytest.raises(SkillValidationError, match=r"a\.md is (larger than|not text)"):
         Skill.load(folder).read_reference("a.md")
 
 
@@ -173,7 +173,7 @@ def test_a_skill_file_that_is_a_link_or_a_pipe_is_refused(make, tmp_path):
         Skill.load(folder)
     (folder / "SKILL.md").unlink()
     os.mkfifo(folder / "SKILL.md")
-    with pytest.raises(SkillValidationError, match="no plain file"):
+    with pytest.raises(SkillValidationError, match="not a plain file"):
         Skill.load(folder)
 
 
@@ -188,7 +188,7 @@ def test_discovery_is_of_all_skills_or_of_none(make, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "roomkit.skills"):
         assert registry.discover(tmp_path, strict=False) == 1
     assert registry.skill_names == ["weather"]
-    assert "a skill is left out" in caplog.text
+    assert "a skill is omitted" in caplog.text
     with pytest.raises(SkillValidationError, match="there is a skill 'weather' already"):
         registry.discover(tmp_path, strict=False)
     with pytest.raises(SkillError, match="cannot be searched"):

@@ -171,7 +171,7 @@ async def test_what_cannot_be_kept_is_not_acknowledged():
 
 
 async def test_a_delivery_waits_while_consent_cannot_be_read():
-    """It is no failure of the provider, and no attempt."""
+    """It is not a failure of the provider, and no attempt."""
     store = Failing()
     kit = await kit_on(store)
     await kit.set_consent("phone", ANN, "revoked")

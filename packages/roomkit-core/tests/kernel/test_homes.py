@@ -260,7 +260,7 @@ async def test_what_is_for_a_lost_call_fails_when_its_grace_is_over(house: House
 
 
 async def test_a_call_is_on_one_worker(house: House) -> None:
-    """The other one is told where; taking it again is no error."""
+    """The other one is told where; taking it again is not an error."""
     first = await house.worker(worker_url="http://first")
     second = await house.worker()
     home = await first.voice.answer("r1")

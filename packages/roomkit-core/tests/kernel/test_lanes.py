@@ -176,7 +176,7 @@ class TestIsolation:
 class TestRetry:
     @pytest.mark.parametrize("code", [each for each in ErrorCode if each is not ErrorCode.OPTED_OUT])
     async def test_only_what_may_pass_later_is_tried_again(self, stage, code):
-        """By the error's class: a permanent failure makes one attempt; an opt-out is no failure."""
+        """By the error's class: a permanent failure makes one attempt; an opt-out is not a failure."""
         await stage.socket("alice")
         bob = await stage.socket("bob", script=[failing(code)] * 3, retry_policy=QUICK)
         result = await stage.say()

@@ -373,7 +373,7 @@ async def test_a_move_from_the_rooms_own_work_is_refused(stage: Any) -> None:
 
 
 async def test_an_old_id_leads_to_the_merged_room(stage: Any) -> None:
-    """Over several merges, for reads and changes alike; a repeated merge is no error."""
+    """Over several merges, for reads and changes alike; a repeated merge is not an error."""
     kit = stage.kit
     await stage.open("a")
     await stage.open("b")

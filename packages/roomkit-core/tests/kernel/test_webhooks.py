@@ -188,7 +188,7 @@ async def test_a_channels_provider_takes_its_webhooks(stage: Any) -> None:
 
 
 async def test_every_provider_of_a_transport_takes_its_webhooks(stage: Any) -> None:
-    """By its name; one that receives none is left out."""
+    """By its name; one that receives none is omitted."""
 
     class Deaf(MockSMSProvider):
         name = "deaf"

@@ -204,7 +204,7 @@ NO_JSON = {
     "infinity": {"a": [-float("inf")]},
     "bytes": b"\xff",
     "object": object(),
-    "a key that is no text": {5: {None: 1}},
+    "a key that is not text": {5: {None: 1}},
     "deep": json.loads("[" * 900 + "]" * 900),
 }
 

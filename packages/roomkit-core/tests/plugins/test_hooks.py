@@ -19,7 +19,7 @@ def kit() -> RoomKit:
 
 
 def test_configure_hands_the_kit_to_each_plugin_in_order(kit: RoomKit, make: Any) -> None:
-    """By name; an argument that is not needed may be left out."""
+    """By name; an argument that is not needed may be omitted."""
     calls: list[object] = []
     manager = make.manager(
         make.EntryPoint("b", make.module(roomkit_configure=lambda: calls.append("b"))),

@@ -33,7 +33,7 @@ SOURCES: dict[str, Any] = {
     "a list": [1],
     "an unknown table": {HOSTILE: {"plugin": "memory"}},
     "an unknown key": {"kit": {HOSTILE: 1}},
-    "a key that is no text": {5: 1},
+    "a key that is not text": {5: 1},
     "a number that no JSON holds": {"kit": {"max_chain_depth": 10**5000}},
     "a negative one": {"kit": {"max_lane_backlog": -(10**5000)}},
     "no finite time": {"kit": {"process_timeout": float("inf")}},

@@ -124,7 +124,7 @@ def test_a_component_can_be_mended_without_a_restart(make: Any, acme: ModuleType
 
 @pytest.mark.parametrize("blocked", ["acme", "Acme_RoomKit"])
 def test_a_blocked_plugin_is_not_imported(make: Any, blocked: str) -> None:
-    """It is left out by the name of its entry point or of its distribution, before any import."""
+    """It is omitted by the name of its entry point or of its distribution, before any import."""
     entry_point = make.EntryPoint("acme", make.module(), dist=make.Distribution.of("acme-roomkit"))
     manager = make.manager(entry_point, block=(blocked,))
 

@@ -109,7 +109,7 @@ class AIChannel(Channel):
 
     `retry_policy` covers retryable failures of the provider; after it `fallback_provider`, then each of
     `fallback_providers`, is asked once. A stream that breaks is never begun again: a fallback goes on after
-    the words that were seen, and what it repeats of them is left out. Failures are raised. With
+    the words that were seen, and what it repeats of them is omitted. Failures are raised. With
     `error_reply` that text is said as well, since no error text is ever shown in a room.
 
     With a `response_schema`, a pydantic model or a JSON Schema, each answer is JSON that fits it: the text

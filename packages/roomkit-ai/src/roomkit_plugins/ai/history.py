@@ -55,7 +55,7 @@ class History(tuple["RoomEvent", ...]):
 
 
 def window_of(events: Sequence[RoomEvent], current: RoomEvent, view: RoomContext) -> History:
-    """Return what `view` showed of its history: that is filtered, so only `current` is left out."""
+    """Return what `view` showed of its history: that is filtered, so only `current` is omitted."""
     if events and events[-1] is current:
         return History.of(events[:-1], current, view.reader)
     return History.of((event for event in events if event.id != current.id), current, view.reader)

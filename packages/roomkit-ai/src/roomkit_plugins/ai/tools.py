@@ -109,7 +109,7 @@ def runnable(tool: ToolLike) -> RunnableTool:
 def checked_provider(provider: object) -> ToolProvider:
     """Return `provider` if it is one. Raises InvalidInputError."""
     if not isinstance(provider, ToolProvider):
-        raise InvalidInputError(f"{provider!r:.200} is no tool provider: pass a single tool in tools=")
+        raise InvalidInputError(f"{provider!r:.200} is not a tool provider: pass a single tool in tools=")
     return provider
 
 

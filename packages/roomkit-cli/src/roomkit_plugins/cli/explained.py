@@ -59,8 +59,8 @@ _DEFAULT = "default"
 def explained(config: ConfigTables, manager: PluginManager) -> Iterator[Explained]:
     """Yield every setting of what the file names, those at their defaults too, by table.
 
-    Imports the config models: not for a running loop. What cannot be loaded is no error: its settings have
-    an empty `read_by`, and are masked.
+    Imports the config models: not for a running loop. What cannot be loaded is not an error: its settings
+    have an empty `read_by`, and are masked.
     """
     reading = _Reading(config, manager)
     tables = config.tables

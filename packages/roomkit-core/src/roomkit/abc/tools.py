@@ -63,5 +63,5 @@ class ToolProvider(Provider):
 
         It is answered from memory where possible: a turn waits for it, at most for the agent's
         `tool_timeout_seconds`. What it raises is logged, and the turn goes on without its tools. A tool that
-        cannot be offered is left out, with one warning that names the tool and the reason.
+        cannot be offered is omitted, with one warning that names the tool and the reason.
         """

@@ -47,7 +47,7 @@ _START: Mapping[str, str] = {
 OPT_OUT_LANGUAGES: frozenset[str] = frozenset(_STOP)
 """The languages whose words are known, as ISO 639-1 codes."""
 _LONGEST = 40
-"""Characters: a longer message is no single word, and is not looked at."""
+"""Characters: a longer message is not a single word, and is not looked at."""
 
 
 class OptOutWords:

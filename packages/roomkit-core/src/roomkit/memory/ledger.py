@@ -31,8 +31,9 @@ _FEW = 8
 class Ledger:
     """What became of each delivery.
 
-    A row is implied by the room's list of targets until something becomes of it, and is no model until it is
-    read. Lanes are kept from the moment when they are asked for: a single kit in its own process never does.
+    A row is implied by the room's list of targets until something becomes of it, and is not a model until it
+    is read. Lanes are kept from the moment when they are asked for: a single kit in its own process never
+    does.
     """
 
     def __init__(

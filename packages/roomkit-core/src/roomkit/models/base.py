@@ -193,7 +193,7 @@ class Record(BaseModel):
             try:
                 fields = from_json(data)
             except ValueError:
-                return cls.model_validate_json(data)  # which says why it is no JSON
+                return cls.model_validate_json(data)  # which says why it is not JSON
             return settled(cls.model_validate(cls._prepared(fields), extra="allow"))
 
     @classmethod

@@ -198,9 +198,9 @@ class DeliveryOutcome:
     """How a delivery ended, or how far it has come: what a worker has a store write of a `Delivery`.
 
     It has the fields of that row but for the store's own (`holder`, `claims`, `receipt`), and for its `id`,
-    which is made of two others. Each recipient of each message has one, therefore it is no model: its values
-    are trusted, and `delivery` makes a row of them for those who read it. It is shared, and never changed.
-    `unknown` are fields of a newer version that the row had when it was claimed.
+    which is made of two others. Each recipient of each message has one, therefore it is not a model: its
+    values are trusted, and `delivery` makes a row of them for those who read it. It is shared, and never
+    changed. `unknown` are fields of a newer version that the row had when it was claimed.
     """
 
     room_id: str

@@ -91,7 +91,7 @@ def departed_senders(
 ) -> dict[str, str]:
     """Return why connections to the room end, by participant id and by address on that channel.
 
-    Participants whose addresses are of another kind than `address_type` (that of the channel) are left out,
+    Participants whose addresses are of another kind than `address_type` (that of the channel) are omitted,
     because another person may have the same address of the channel's kind.
 
     The reason is `participant_removed` for a participant who left, `participant_banned` for a banned one;

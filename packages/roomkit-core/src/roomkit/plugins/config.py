@@ -122,7 +122,7 @@ class KitPlan(_Plan):
     """What to build. Secrets in it do not show in its repr.
 
     `bindings` are the binding defaults of channels, `tables` the tables that are not the core's. `problems`
-    are those of parts that were left out, from `read_config`.
+    are those of parts that were omitted, from `read_config`.
     """
 
     source: str = "configuration"

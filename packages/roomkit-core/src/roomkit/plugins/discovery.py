@@ -72,7 +72,7 @@ def blocked_names(block: Iterable[str]) -> frozenset[str]:
 def admit(candidate: Candidate, hooks: Hooks, *, blocked: frozenset[str], core: str) -> None:
     """Take one plugin in, and write down in its record how far that went.
 
-    Blocked and incompatible plugins are left out before anything of theirs is imported. `core` is
+    Blocked and incompatible plugins are omitted before anything of theirs is imported. `core` is
     this core's version.
     """
     plugin = candidate.plugin

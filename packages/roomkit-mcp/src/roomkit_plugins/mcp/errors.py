@@ -17,6 +17,6 @@ class MCPUnavailableError(RoomKitError, ConnectionError):
 
 
 class MCPToolError(RoomKitError):
-    """An MCP server refused a call, or answered with something that is no result."""
+    """An MCP server refused a call, or answered with something that is not a result."""
 
     code = "mcp_tool_failed"

@@ -1,6 +1,6 @@
 """Lists the tools of a server, and keeps one malformed tool from spoiling the list.
 
-The SDK checks a list as a whole: one tool without a name or with a schema that is no object, and none is
+The SDK checks a list as a whole: one tool without a name or with a schema that is not an object, and none is
 listed. So such tools are taken out of the server's answers before the SDK reads them.
 """
 

@@ -55,7 +55,7 @@ _GEN_AI = {
 }
 _SAID = frozenset({Attr.STT_TEXT})
 _NEVER = frozenset({Attr.DELIVERY_RECIPIENT, Attr.TRACE_ID})
-"""An address is no attribute, whatever is asked for; the trace's id is in every span anyway."""
+"""An address is not an attribute, whatever is asked for; the trace's id is in every span anyway."""
 _CODES = frozenset(value for name, value in vars(Attr).items() if not name.startswith("_")) - _SAID - _NEVER
 """The attributes whose text is an identifier or a code, never a person's words."""
 

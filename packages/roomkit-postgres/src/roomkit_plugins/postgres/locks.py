@@ -61,7 +61,7 @@ class PostgresLockManager(RoomLockManager):
     cannot keep locks, and is refused with StoreAccessError, or LockLostError once it is in use.
 
     Waiters of this process are served in order of arrival; between processes the order is not kept, but
-    none is left out while others take turns. A waiter is woken by a notification, and looks by itself
+    none is omitted while others take turns. A waiter is woken by a notification, and looks by itself
     about every second.
 
     The lock of a room that this process uses again and again stays with it, so that entering asks the

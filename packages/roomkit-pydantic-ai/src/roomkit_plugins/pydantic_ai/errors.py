@@ -17,7 +17,7 @@ ORIGIN = Origin("pydantic-ai", "Pydantic AI")
 
 
 def failure(error: Exception) -> ProviderError:
-    """Classify an error. Its text is left out: it repeats the vendor's, which may hold a key."""
+    """Classify an error. Its text is omitted: it repeats the vendor's, which may hold a key."""
     from pydantic_ai import exceptions
 
     if isinstance(error, ProviderError):

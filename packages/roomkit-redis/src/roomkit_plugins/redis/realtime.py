@@ -198,7 +198,7 @@ class RedisRealtime(RealtimeBackend):
             event = EphemeralEvent.from_stored(body)
         except ValueError:
             # Not the text, which may be a person's; a worker of another version, or a stranger's program.
-            logger.warning("A message on topic %r could not be read and was left out", topic.name)
+            logger.warning("A message on topic %r could not be read and was omitted", topic.name)
             return
         if missed is None:
             return  # seen already: it was sent again as its receipt was lost

@@ -39,21 +39,21 @@ def named(root: Path, folder: str, name: str) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text. Raises SkillValidationError for one that is no plain text of bounded size."""
+    """Return a file's text. Raises SkillValidationError for one that is not plain text of bounded size."""
     if not _is_real(path):
         raise SkillValidationError(f"{path} is or lies behind a symbolic link; put the file itself there")
     # A pipe in the file's place would wait for a writer.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with open(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise SkillValidationError(f"{path} is no plain file")
+            raise SkillValidationError(f"{path} is not a plain file")
         data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         raise SkillValidationError(f"{path} is larger than {MAX_FILE_BYTES} bytes; split it")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SkillValidationError(f"{path} is no text in UTF-8: {error.reason}") from error
+        raise SkillValidationError(f"{path} is not text in UTF-8: {error.reason}") from error
 
 
 def _is_real(path: Path) -> bool:

@@ -97,9 +97,9 @@ def _head_of(head: str, where: str) -> dict[str, object]:
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, SkillParseError):
             raise
-        raise SkillParseError(f"{where} has a head that is no YAML: {error}") from error
+        raise SkillParseError(f"{where} has a head that is not YAML: {error}") from error
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
-        raise SkillParseError(f"{where} has a head that is no list of names and values")
+        raise SkillParseError(f"{where} has a head that is not a list of names and values")
     return loaded
 
 

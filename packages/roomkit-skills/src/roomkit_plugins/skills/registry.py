@@ -85,7 +85,7 @@ class SkillRegistry(ToolProvider):
         """Add the skills of all subfolders that have a `SKILL.md`; return how many.
 
         If any is broken none is added: raises SkillError with all that is wrong. With `strict=False` broken
-        ones are left out, each with a warning.
+        ones are omitted, each with a warning.
         """
         found: list[Skill] = []
         problems: list[str] = []
@@ -98,7 +98,7 @@ class SkillRegistry(ToolProvider):
         if problems and strict:
             raise SkillValidationError("; ".join(problems))
         for problem in problems:
-            logger.warning("a skill is left out: %s", problem)
+            logger.warning("a skill is omitted: %s", problem)
         self._add(found)
         return len(found)
 

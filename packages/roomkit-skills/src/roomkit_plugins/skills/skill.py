@@ -100,7 +100,7 @@ class Skill:
         """Return the text of a reference.
 
         Raises SkillNotFoundError for a name that is not one of `list_references`, and SkillValidationError
-        for a file that is no text or too large.
+        for a file that is not text or too large.
         """
         return read_text(self._file(REFERENCES, filename))
 
@@ -130,7 +130,7 @@ def _skill_file(root: Path) -> Path:
     try:
         found = [name for name in os.listdir(root) if name.lower() == "skill.md"]
     except OSError as error:
-        raise SkillParseError(f"{root} is no folder of a skill: {error.strerror}") from error
+        raise SkillParseError(f"{root} is not a folder of a skill: {error.strerror}") from error
     if len(found) != 1:
         count = "no SKILL.md" if not found else f"{len(found)} files called SKILL.md"
         raise SkillParseError(f"{root} has {count}; a skill has one")

@@ -2,7 +2,7 @@
 
 A record is kept whole as JSON, so that a field added to a model is kept too; queried fields have a column
 besides. Fields that change apart from their record have only the column, and so have large ones; a field
-that is None is left out everywhere, which halves it: None is what these fields are without a value.
+that is None is omitted everywhere, which halves it: None is what these fields are without a value.
 """
 
 from __future__ import annotations

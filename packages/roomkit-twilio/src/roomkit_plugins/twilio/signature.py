@@ -93,7 +93,7 @@ def _pairs(body: bytes) -> list[tuple[str, str]]:
             max_num_fields=_MOST_FIELDS,
         )
     except ValueError as error:
-        raise WebhookRejected(f"the webhook's body is no form: {error}", status_code=400) from error
+        raise WebhookRejected(f"the webhook's body is not a form: {error}", status_code=400) from error
 
 
 def _called(url: str, public_url: str | None) -> str:

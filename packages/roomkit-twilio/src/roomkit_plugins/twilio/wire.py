@@ -211,7 +211,7 @@ def _content(form: Form) -> EventContent:
 def _count(form: Form) -> int:
     count = form.get("NumMedia", "0")
     if not (count.isascii() and count.isdigit() and len(count) <= 2):
-        raise ValueError("NumMedia is no number")
+        raise ValueError("NumMedia is not a number")
     return int(count)
 
 

@@ -50,7 +50,7 @@ def conversation(
     """Check the conversation's shape. Raises ProviderError for one that no vendor takes.
 
     Each part is one its role can hold, each tool call has an id of its own and its result right
-    after it, and the last word is not the assistant's. Blank text is left out, and so are the parts
+    after it, and the last word is not the assistant's. Blank text is omitted, and so are the parts
     for which `is_mute` says that they mean nothing to this vendor. Parts beside tools' results
     comes after them, once all calls are answered.
 

@@ -9,7 +9,7 @@ __all__ = ["LeftOut"]
 
 
 class LeftOut:
-    """Warns of each parameter that is left out of requests to `model`, once."""
+    """Warns of each parameter that is omitted from requests to `model`, once."""
 
     def __init__(self, log: logging.Logger, model: str) -> None:
         self._log = log
@@ -22,7 +22,7 @@ class LeftOut:
             if parameter not in self._warned:
                 self._warned.add(parameter)
                 self._log.warning(
-                    "%s takes no %s: it is left out of this request and all later ones",
+                    "%s takes no %s: it is omitted from this request and all later ones",
                     self._model,
                     parameter,
                 )

@@ -90,7 +90,7 @@ class Location(NamedTuple):
         try:
             return Location.of(urljoin(self.url, reference.strip()))
         except ValueError:
-            raise refused(reference, "it is no URL") from None
+            raise refused(reference, "it is not a URL") from None
 
 
 def _is_printable(url: str) -> bool:

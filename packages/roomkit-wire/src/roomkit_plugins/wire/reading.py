@@ -95,7 +95,7 @@ def counted(body: bytes, name: str, origin: Origin) -> int:
     reader = JSONReader(origin)
     tokens = count(reader.parse(body), name)
     if tokens is None:
-        raise origin.bad_response(f"{name!r} is no number of tokens")
+        raise origin.bad_response(f"{name!r} is not a number of tokens")
     return tokens
 
 

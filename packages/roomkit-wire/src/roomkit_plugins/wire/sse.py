@@ -25,7 +25,7 @@ class SSEDecoder:
         self._size = 0
 
     def feed(self, chunk: bytes) -> Iterator[str]:
-        """Yield the data of each event that `chunk` completes. An event without data is left out."""
+        """Yield the data of each event that `chunk` completes. An event without data is omitted."""
         if b"\n" not in chunk:  # a long line, of which each byte is copied once
             self._rest += chunk
             self._check(len(self._rest))

@@ -44,7 +44,7 @@ def answer_schema(context: AIContext, origin: Origin) -> dict[str, Any] | None:
     """Return the JSON Schema of a context's `response_schema`, to be changed at will; None without one.
 
     Its root is that of an object, no reference. Raises ProviderError for a schema of something else, and for
-    what is no schema: vendors take objects only.
+    what is not a schema: vendors take objects only.
     """
     if not context.response_schema:
         return None
@@ -53,7 +53,7 @@ def answer_schema(context: AIContext, origin: Origin) -> dict[str, Any] | None:
         schema = json.loads(_schema_text(context.response_schema))
         _validator(_schema_text(context.response_schema))
     except (ValueError, TypeError) as error:
-        raise origin.refused(f"the response_schema {name!r} is no JSON Schema: {error}") from error
+        raise origin.refused(f"the response_schema {name!r} is not a JSON Schema: {error}") from error
     root = schema
     if "$ref" in schema:
         path = str(schema.pop("$ref")).removeprefix("#/").split("/")
@@ -188,7 +188,7 @@ def _schema_text(schema: ResponseSchema) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
 @lru_cache(maxsize=256)

@@ -174,7 +174,7 @@ class HookEngine:
 
         Each gate sees what the ones before made of the payload. A gate that raises, is late, or
         answers with anything but a HookResult (or with a payload of another kind) blocks, unless it
-        was registered with `on_error="allow"`: then its answer is left out.
+        was registered with `on_error="allow"`: then its answer is omitted.
         """
         verdict = GateVerdict(payload)
         kind = kind_of(payload)

@@ -27,7 +27,7 @@ LONGEST_EVENT = 4000
 class Signal(BaseModel):
     """An event was committed, an answer has grown, or ended without an event, or rights have changed.
 
-    A committed event has its `index`, and is read from the store if `event` is left out. An answer has text,
+    A committed event has its `index`, and is read from the store if `event` is omitted. An answer has text,
     `offset` characters after its beginning; with `source`, a worker that missed that can show it.
     """
 

@@ -136,7 +136,7 @@ class Files:
         for media_id in named:
             if not await self._is_of(room_id, rooms.get(media_id, frozenset())):
                 raise InvalidInputError(
-                    f"an event of room {room_id!r} refers to 'media:{media_id}', which is no file of that "
+                    f"an event of room {room_id!r} refers to 'media:{media_id}', which is not a file of that "
                     "room: put it there first (services.media.put); nothing was stored"
                 )
 

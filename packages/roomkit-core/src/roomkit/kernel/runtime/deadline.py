@@ -72,7 +72,7 @@ class Expiry:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, deadline: Deadline, at: float, loop: asyncio.AbstractEventLoop) -> None:
-        """Have a deadline's time pass at an instant of its loop, which is no earlier than the others'."""
+        """Have a deadline's time pass at an instant of its loop, which is not earlier than the others'."""
         if self._loop is not loop:  # another loop has the kit now: the former one has ended
             self.pending, self._timer, self._loop = {}, None, loop  # bound: as at first
         self.pending[deadline] = at

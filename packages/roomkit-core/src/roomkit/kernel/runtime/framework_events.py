@@ -63,7 +63,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "fallback_unavailable": "an event cannot go to the fallback of its binding: fallback_of, reason",
     "delivery_skipped": "a delivery had nowhere to go: reason",
     "delivery_failed": "a delivery failed for good: code, error",
-    "delivery_outcome_repaired": "the store refused values of an outcome, which are left out: state, error",
+    "delivery_outcome_repaired": "the store refused values of an outcome, which are omitted: state, error",
     "delivery_outcome_refused": "the store refused a delivery's outcome, which is retried: state, error",
     "delivery_unclaimed": "deliveries wait for a channel that no worker has registered: deliveries",
     "delivery_status_unmatched": "a receipt belongs to no known delivery: provider, message_id, status",

@@ -103,8 +103,9 @@ class Supervisor:
         """Await foreign `work` for at most `seconds`, in a task of its own; return its result.
 
         Raises Overdue when it is late, SelfCancelledError for a CancelledError of its own, and
-        ForeignCodeError for what it raises that is no Exception. Late work, and that of a cancelled caller,
-        is cancelled; if it does not end within `abandon_after`, it is abandoned, and its result is ignored.
+        ForeignCodeError for what it raises that is not an Exception. Late work, and that of a cancelled
+        caller, is cancelled; if it does not end within `abandon_after`, it is abandoned, and its result is
+        ignored.
         """
         coroutine: Coroutine[Any, Any, T] = work if inspect.iscoroutine(work) else _waited(work)
         task: asyncio.Task[T] = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=True)

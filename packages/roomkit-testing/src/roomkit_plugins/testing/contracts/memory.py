@@ -32,7 +32,7 @@ class MemoryProviderContract(ContractSuite):
         return subject
 
     async def test_what_is_being_answered_is_not_history(self, memory: MemoryProvider) -> None:
-        """The current event is left out, also when the context has it."""
+        """The current event is omitted, also when the context has it."""
         view = history("room", 5)
         current = view.recent_events[-1]
         result = await memory.retrieve("room", current, view, channel_id="agent")

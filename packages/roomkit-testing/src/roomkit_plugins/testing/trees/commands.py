@@ -73,7 +73,7 @@ class TreeCommand:
             yield from child.walk()
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON values; defaults are left out."""
+        """Return it as JSON values; defaults are omitted."""
         values = {name: value for name, value in asdict(self).items() if value != _DEFAULTS.get(name)}
         if self.children:
             values["children"] = [child.as_json() for child in self.children]

@@ -192,5 +192,5 @@ class AIRequestsContract(AISuite):
         if all(b"0.375" in request.body for request in simulator.requests):
             assert warnings == []
         else:
-            said = f"{provider.model_name} takes no temperature: it is left out of this request"
+            said = f"{provider.model_name} takes no temperature: it is omitted from this request"
             assert warnings == [f"{said} and all later ones"]
