@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
 
 from benchmarks.__main__ import SCENARIOS, main
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_again():
+    """Freeze what the run's tests are made of, as it was: a scenario ends by unfreezing all there is."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.mark.slow
