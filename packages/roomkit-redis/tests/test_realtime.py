@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -254,6 +255,7 @@ async def test_what_nobody_could_send_in_time_is_not_sent_late(
         while not heard:
             await publish(far, 3)
             await until(far._outbox._idle.is_set)
-        await until(lambda: "Signals reach other processes again; 2 were not sent so far" in caplog.text)
+        again = r"Signals reach other processes again; ([2-9]|\d{2,}) were not sent so far"
+        await until(lambda: re.search(again, caplog.text))  # a 3 may be late too, on a busy machine
     assert set(heard) == {3}
     assert "Signals do not reach other processes" in caplog.text
