@@ -122,6 +122,21 @@ async def decide(request: pytest.FixtureRequest, kit: RoomKit) -> Any:
 
 
 @pytest.mark.parametrize("blocks", [False, True], ids=["allowed", "blocked"])
+@pytest.mark.parametrize("seconds", [0, -90], ids=["now", "overdue"])
+async def test_a_gates_timer_that_is_due_at_the_commit_fires_at_once(
+    kit: RoomKit, decide: Any, seconds: float, blocks: bool
+) -> None:
+    """On the worker that commits, though a store has it hold what is due by then."""
+    fired = Fired()
+    kit.services.timers.on("call", fired)
+    begun = asyncio.get_running_loop().time()
+    await decide(lambda: [kit.services.timers.make("call", after(kit, seconds))], blocks=blocks)
+    await asyncio.sleep(1)
+    assert fired.times == [round(begun)]
+    assert await kit.store.find_timers() == []
+
+
+@pytest.mark.parametrize("blocks", [False, True], ids=["allowed", "blocked"])
 @pytest.mark.parametrize("owner", ["host", "plugin", "channel"])
 async def test_a_gate_sets_timers_in_the_commit_of_its_decision(
     kit: RoomKit, decide: Any, owner: str, blocks: bool

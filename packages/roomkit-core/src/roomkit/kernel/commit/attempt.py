@@ -11,7 +11,7 @@ from roomkit.abc.errors import ForeignCodeError, InvalidInputError, RoomKitError
 from roomkit.abc.store import Amend, Commit, Entry
 from roomkit.kernel.flow.permissions import may_write, newcomer
 from roomkit.kernel.flow.state import changed_state, with_binding_state
-from roomkit.kernel.flow.timers import after_broadcast_timer, room_timer
+from roomkit.kernel.flow.timers import after_broadcast_timer, left_to_any_worker, room_timer
 from roomkit.models.content import DeleteContent, EditContent
 from roomkit.models.enums import ChannelCategory, EventStatus, RoomStatus
 from roomkit.models.task import Observation
@@ -114,6 +114,8 @@ def assemble(
         timers = (*timers, *verdict.timers)
         values = (*values, *verdict.values)
         state = (*state, *verdict.state)
+    if timers and worker_id is not None:
+        timers = [left_to_any_worker(timer, at) for timer in timers]
     if state:
         room_changes = {**(room_changes or {}), "state": changed_by_gates(record, state)}
     is_activity = block is None and draft.activity and not draft.lifecycle

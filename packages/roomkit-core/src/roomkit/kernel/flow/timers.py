@@ -28,6 +28,7 @@ __all__ = [
     "after_broadcast_id",
     "after_broadcast_timer",
     "fallback_timer",
+    "left_to_any_worker",
     "moving_timer_id",
     "room_of",
     "room_timer",
@@ -47,6 +48,19 @@ GIVEN = "given"
 
 DUE_AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 """Due whatever a worker's clock shows: the clock of the worker that set the timer may be fast."""
+
+_SOON = timedelta(milliseconds=1)
+
+
+def left_to_any_worker(timer: Timer, at: datetime) -> Timer:
+    """Return a timer of a commit at `at` so that the next look finds it, though it is due by then.
+
+    A store has the worker that commits hold what is due at the commit, and no look finds what is held: that
+    is for what this worker does itself at once, `DUE_AT_ONCE`.
+    """
+    if timer.due_at > at or timer.due_at == DUE_AT_ONCE:
+        return timer
+    return timer.replace(due_at=at + _SOON)
 
 
 class TimerOutcome(NamedTuple):
