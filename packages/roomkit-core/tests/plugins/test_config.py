@@ -159,6 +159,28 @@ def test_an_empty_configuration_is_all_defaults() -> None:
     assert load_config({}) == KitPlan()
 
 
+def test_references_are_read_in_every_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret of the kit, a plain option of it, and how a source runs: none is taken for its own text."""
+    monkeypatch.setenv("MEDIA_KEY", "key-canary")
+    monkeypatch.setenv("ZONE", "Europe/Paris")
+    plan = load_config(
+        {
+            "kit": {"media_key": "env:MEDIA_KEY", "timezone": "env:ZONE"},
+            "channels": {"desk": {"plugin": "sms"}},
+            "sources": {"desk": {"plugin": "mailbox", "run": {"single": False}}},
+        }
+    )
+    assert plan.kit.media_key == SecretStr("key-canary")
+    assert plan.kit.timezone == "Europe/Paris"
+    assert problems({"kit": {"media_key": "env:NOT_SET"}}) == (
+        "kit.media_key: the environment variable NOT_SET is not set; set it",
+    )
+    source = {"desk": {"plugin": "mailbox", "run": {"restart_delay": "env:NOT_SET"}}}
+    assert problems({"channels": {"desk": {"plugin": "sms"}}, "sources": source})[0] == (
+        "sources.desk.run.restart_delay: the environment variable NOT_SET is not set; set it"
+    )
+
+
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     """A user mends a file in one go: each line names the place, the trouble and the remedy."""
     path = tmp_path / "roomkit.toml"

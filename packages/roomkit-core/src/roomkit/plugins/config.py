@@ -273,6 +273,28 @@ def problems_of(error: ValidationError, where: str) -> list[str]:
     ]
 
 
+def validated[T: BaseModel](model: type[T], settings: Mapping[str, object]) -> T:
+    """Validate settings; where a reference stands for a plain setting, validate its text."""
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        secret = [detail["loc"] for detail in error.errors() if isinstance(detail["input"], SecretStr)]
+        if not secret:
+            raise
+    return model.model_validate(_revealed(settings, (), secret))
+
+
+def _revealed(value: object, place: tuple[int | str, ...], secret: list[tuple[int | str, ...]]) -> object:
+    match value:
+        case SecretStr() if place in secret:
+            return value.get_secret_value()
+        case Mapping():
+            return {key: _revealed(inner, (*place, key), secret) for key, inner in value.items()}
+        case list():
+            return [_revealed(inner, (*place, index), secret) for index, inner in enumerate(value)]
+    return value
+
+
 def _plain(value: object) -> object:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
 
@@ -314,8 +336,9 @@ class _Reader:
                 self._problems.append(f"{unknown_key('sources', str(name), ids)}: name a channel of the file")
 
     def _options(self, table: object) -> KitOptions | None:
-        if (options := self._table("kit", table)) is None:
+        if (entries := self._table("kit", table)) is None:
             return None
+        options = {key: self._value(f"kit.{key}", value) for key, value in entries.items()}
         for key, value in options.items():
             if key not in KitOptions.model_fields:
                 self._problems.append(unknown_key("kit", str(key), list(KitOptions.model_fields)))
@@ -327,7 +350,7 @@ class _Reader:
             if key in KitOptions.model_fields and value is not None
         }
         try:
-            return KitOptions.model_validate(known)
+            return validated(KitOptions, known)
         except ValidationError as error:
             self._problems += problems_of(error, "kit")
             return None
@@ -368,11 +391,12 @@ class _Reader:
         return plans
 
     def _run(self, where: str, table: object) -> SourceOptions:
-        entries = self._table(where, table) or {}
+        given = self._table(where, table) or {}
+        entries = {key: self._value(f"{where}.{key}", value) for key, value in given.items()}
         known = list(SourceOptions.model_fields)
         self._problems += [unknown_key(where, key, known) for key in entries if key not in known]
         try:
-            return SourceOptions.model_validate({key: entries[key] for key in entries if key in known})
+            return validated(SourceOptions, {key: entries[key] for key in entries if key in known})
         except ValidationError as error:
             self._problems += problems_of(error, where)
             return SourceOptions()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import RoomKitError
@@ -33,6 +33,7 @@ from roomkit.plugins.config import (
     SourcePlan,
     problems_of,
     unknown_key,
+    validated,
 )
 from roomkit.plugins.errors import ConfigError, PluginBrokenError, PluginError, describe
 from roomkit.plugins.references import resolve
@@ -221,7 +222,7 @@ class Drawing:
         unknown = _unknown_keys(model, settings, parts)
         self._problems += [unknown_key(where, key, known) for key, known in unknown.items()]
         try:
-            return _validate(model, {key: settings[key] for key in settings if key not in unknown})
+            return validated(model, {key: settings[key] for key in settings if key not in unknown})
         except ValidationError as error:
             self._problems += problems_of(error, where)
             return None
@@ -433,28 +434,6 @@ def _signature(factory: Callable[..., Any]) -> inspect.Signature | None:
         return inspect.signature(factory)
     except ValueError:  # some classes written in C have none
         return None
-
-
-def _validate(model: type[BaseModel], settings: Mapping[str, object]) -> BaseModel:
-    """Validate; where a reference stands for a plain setting, validate its text."""
-    try:
-        return model.model_validate(settings)
-    except ValidationError as error:
-        secret = [detail["loc"] for detail in error.errors() if isinstance(detail["input"], SecretStr)]
-        if not secret:
-            raise
-    return model.model_validate(_revealed(settings, (), secret))
-
-
-def _revealed(value: object, place: tuple[int | str, ...], secret: list[tuple[int | str, ...]]) -> object:
-    match value:
-        case SecretStr() if place in secret:
-            return value.get_secret_value()
-        case Mapping():
-            return {key: _revealed(inner, (*place, key), secret) for key, inner in value.items()}
-        case list():
-            return [_revealed(inner, (*place, index), secret) for index, inner in enumerate(value)]
-    return value
 
 
 def _unknown_keys(
