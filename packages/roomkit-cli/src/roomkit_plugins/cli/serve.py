@@ -11,6 +11,7 @@ from roomkit.kernel.kit import RoomKit
 from roomkit.plugins import default_manager
 from roomkit.plugins.config import load_config
 from roomkit.plugins.errors import ComponentNotFoundError
+from roomkit.plugins.production import PRODUCTION
 from roomkit_plugins.cli.configuration import add_config_options, config_file
 from roomkit_plugins.cli.main import OK
 from roomkit_plugins.cli.terminal import CommandError, Terminal, complain
@@ -73,7 +74,7 @@ async def _run(options: argparse.Namespace) -> int:
 async def _default_store(file: Path, profile: str | None) -> dict[str, Any]:
     """Return the store of a file that names none; nothing where the embedded one is not installed."""
     plan = load_config(file, profile=profile)
-    if plan.store is not None:
+    if plan.store is not None or plan.profile == PRODUCTION:  # there, a store is named
         return {}
     path = file.parent / _DATABASE
     try:

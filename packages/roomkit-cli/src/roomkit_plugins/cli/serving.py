@@ -55,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
 
 async def _run(options: argparse.Namespace) -> int:
     manager = default_manager()
-    built = await build_components(read_config(options.config, profile=options.profile), manager)
+    plan = read_config(options.config, profile=options.profile)
+    built = await build_components(plan, manager, has_store=True)  # it opens none
     channels = {**built.channels, **built.agents}
     served = _served(channels.values())
     if missing := [agent for agent in options.agent or () if agent not in served]:

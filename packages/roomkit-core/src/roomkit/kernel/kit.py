@@ -209,7 +209,8 @@ class RoomKit(LiveOperations, PluginMethods):
         from roomkit.plugins.construction import build_components
 
         manager = plugins or default_manager()
-        built = await build_components(read_config(source, profile=profile), manager)
+        plan = read_config(source, profile=profile)
+        built = await build_components(plan, manager, has_store=options.get("store") is not None)
         arguments: dict[str, Any] = {
             "store": built.store,
             "lock_manager": built.locks,

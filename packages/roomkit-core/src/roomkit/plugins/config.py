@@ -60,6 +60,7 @@ from roomkit.models.options import Count, KitOptions, Seconds
 from roomkit.plugins.components import PROFILES, SINGLE_TABLES
 from roomkit.plugins.errors import ConfigError
 from roomkit.plugins.positions import ConfigText
+from roomkit.plugins.production import PRODUCTION, refused_settings
 
 PROFILE_VARIABLE = "ROOMKIT_PROFILE"
 """The environment variable that names the profile of a file, where the caller names none."""
@@ -339,6 +340,9 @@ class _Reader:
         if (entries := self._table("kit", table)) is None:
             return None
         options = {key: self._value(f"kit.{key}", value) for key, value in entries.items()}
+        if self._config.profile == PRODUCTION:
+            in_file = self._config.written is not None
+            self._problems += refused_settings(KitOptions, options, "kit", in_file=in_file)
         for key, value in options.items():
             if key not in KitOptions.model_fields:
                 self._problems.append(unknown_key("kit", str(key), list(KitOptions.model_fields)))

@@ -36,6 +36,7 @@ from roomkit.plugins.config import (
     validated,
 )
 from roomkit.plugins.errors import ConfigError, PluginBrokenError, PluginError, describe
+from roomkit.plugins.production import PRODUCTION, refused_settings
 from roomkit.plugins.references import resolve
 
 if TYPE_CHECKING:
@@ -76,10 +77,12 @@ class Blueprint:
 class Drawing:
     """Draws blueprints, and collects their problems. Imports: not for a running loop."""
 
-    def __init__(self, manager: PluginManager, problems: Iterable[str] = ()) -> None:
+    def __init__(self, manager: PluginManager, plan: KitPlan | None = None) -> None:
         self._manager = manager
-        self._problems = [*problems]  # bound: one configuration
+        self._problems = [] if plan is None else [*plan.problems]  # bound: one configuration
         self._cause: PluginError | None = None
+        self._in_production = plan is not None and plan.profile == PRODUCTION
+        self._in_file = plan is not None and plan.written is not None
 
     def component(
         self, kind: ComponentKind | str, name: str, settings: Mapping[str, object], *, where: str
@@ -178,6 +181,16 @@ class Drawing:
             return None
         return self._configured(model, table, name, ())
 
+    def store(self, plan: KitPlan) -> None:
+        """Refuse rooms in memory in production, where they would end with their process."""
+        named = "memory" if plan.store is None else plan.store.plugin
+        if self._in_production and named == "memory" and not plan.kit.single_process:
+            self._problems.append(
+                f"store: the profile {PRODUCTION!r} refuses rooms in memory, which end with their process "
+                'and no other worker sees: add a [store] with plugin = "postgres" or "sqlite", or say '
+                "single_process = true in [kit]"
+            )
+
     def check(self, plan: KitPlan) -> None:
         """Raise `ConfigError` if anything was wrong with what a plan names."""
         if self._problems:
@@ -221,6 +234,8 @@ class Drawing:
         """Validate settings; report each unknown key and each wrong value."""
         unknown = _unknown_keys(model, settings, parts)
         self._problems += [unknown_key(where, key, known) for key, known in unknown.items()]
+        if self._in_production:
+            self._problems += refused_settings(model, settings, where, in_file=self._in_file)
         try:
             return validated(model, {key: settings[key] for key in settings if key not in unknown})
         except ValidationError as error:
@@ -261,14 +276,14 @@ async def plugin_settings(tables: Mapping[str, object], manager: PluginManager) 
     return await asyncio.to_thread(check) if tables else {}
 
 
-async def build_components(plan: KitPlan, manager: PluginManager) -> KitParts:
-    """Build everything a plan names.
+async def build_components(plan: KitPlan, manager: PluginManager, *, has_store: bool = False) -> KitParts:
+    """Build everything a plan names; `has_store` says that the kit is given a store that is made already.
 
     All is imported, validated and constructed in a worker thread, so that no SDK stops the loop.
     Raises `ConfigError` with everything that is wrong, before anything is constructed, and
     `PluginBrokenError` if a constructor fails.
     """
-    return await asyncio.to_thread(_build, plan, manager)
+    return await asyncio.to_thread(_build, plan, manager, has_store)
 
 
 def config_model(component: Component) -> type[BaseModel] | None:
@@ -325,7 +340,7 @@ async def check_components(plan: KitPlan, manager: PluginManager) -> Mapping[str
     Returns what would be built by its key in the file, a component before its parts: `channels.sms`,
     `channels.sms.provider`. Raises `ConfigError` with everything that is wrong.
     """
-    drawn = await asyncio.to_thread(_drawn, plan, manager)
+    drawn = await asyncio.to_thread(_drawn, plan, manager, False)
     named: dict[str, Mapping[str, object]] = {
         "channels": drawn.channels,
         "agents": drawn.agents,
@@ -358,8 +373,10 @@ class _Blueprints:
     tables: Mapping[str, object]
 
 
-def _drawn(plan: KitPlan, manager: PluginManager) -> _Blueprints:
-    drawing = Drawing(manager, plan.problems)
+def _drawn(plan: KitPlan, manager: PluginManager, has_store: bool) -> _Blueprints:
+    drawing = Drawing(manager, plan)
+    if not has_store:
+        drawing.store(plan)
     drawn = _Blueprints(
         singles={
             table: drawing.plan(kind, getattr(plan, table), where=table)
@@ -374,8 +391,8 @@ def _drawn(plan: KitPlan, manager: PluginManager) -> _Blueprints:
     return drawn
 
 
-def _build(plan: KitPlan, manager: PluginManager) -> KitParts:
-    drawn = _drawn(plan, manager)
+def _build(plan: KitPlan, manager: PluginManager, has_store: bool) -> KitParts:
+    drawn = _drawn(plan, manager, has_store)
     singles = drawn.singles
     takes_store = _takes_store(singles["router"])
     store = _built(singles["store"], ConversationStore)

@@ -94,7 +94,9 @@ class ServerConfig(_Settings):
         (), description="Web pages that may use the API and sockets, such as `https://shop.example`."
     )
     insecure_routes: tuple[str, ...] = Field(
-        (), description="Names of routes that are served although they do not verify the caller."
+        (),
+        description="Names of routes that are served although they do not verify the caller.",
+        json_schema_extra={"insecure": "it serves routes that verify no caller; remove it"},
     )
     open_metrics: bool = Field(False, description="Whether `/metrics` needs no key.")
     mcp: bool = Field(
