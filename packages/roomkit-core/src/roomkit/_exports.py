@@ -352,6 +352,7 @@ if TYPE_CHECKING:
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
     from roomkit.memory.media import InMemoryMediaStore as InMemoryMediaStore
     from roomkit.memory.moving import Mover as Mover
+    from roomkit.memory.pages import page_after as page_after
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
     from roomkit.memory.register import MediaTable as MediaTable
     from roomkit.memory.rooms import StoredRoom as StoredRoom
@@ -1546,6 +1547,7 @@ HOMES = {
     "new_id": "roomkit.models.base",
     "normalize_phone": "roomkit_plugins.sms",
     "one_spelling": "roomkit.authoring.addresses",
+    "page_after": "roomkit.memory.pages",
     "parse_http_webhook": "roomkit_plugins.http",
     "parse_messenger_webhook": "roomkit_plugins.messenger",
     "parse_sinch_webhook": "roomkit_plugins.sinch",

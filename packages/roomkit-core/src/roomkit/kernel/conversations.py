@@ -110,10 +110,22 @@ class ConversationOperations(Scoped):
         return await self._store.get_event(event_id, organization_id=self._organization_id)
 
     @follows
-    async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
-        """Return the tasks of a room. Raises InvalidInputError for a status that there is not."""
+    async def list_tasks(
+        self,
+        room_id: str,
+        status: TaskStatus | None = None,
+        *,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> list[Task]:
+        """Return a page of the tasks of a room; see `ConversationStore.list_tasks`.
+
+        Raises InvalidInputError for a status that there is not, StoreError for a cursor that is gone.
+        """
         status = None if status is None else chosen(TaskStatus, status, "status")
-        return await self._store.list_tasks(room_id, status) if await self._sees(room_id) else []
+        if not await self._sees(room_id):
+            return []
+        return await self._store.list_tasks(room_id, status, limit=limit, after=after)
 
     async def get_task(self, task_id: str) -> Task | None:
         """Return a task, whatever room it is in; None for an unknown id."""
@@ -154,9 +166,13 @@ class ConversationOperations(Scoped):
         return await self._kernel.timeline.tasks.update(task_id, fn)
 
     @follows
-    async def list_observations(self, room_id: str) -> list[Observation]:
-        """Return the observations of a room."""
-        return await self._store.list_observations(room_id) if await self._sees(room_id) else []
+    async def list_observations(
+        self, room_id: str, *, limit: int | None = None, after: str | None = None
+    ) -> list[Observation]:
+        """Return a page of the observations of a room; see `ConversationStore.list_observations`."""
+        if not await self._sees(room_id):
+            return []
+        return await self._store.list_observations(room_id, limit=limit, after=after)
 
     async def process_inbound(
         self,

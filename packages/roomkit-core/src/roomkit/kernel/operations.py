@@ -424,9 +424,13 @@ class RoomOperations(ConversationOperations):
         return await self._kernel.timeline.participants.remove(room_id, participant_id, banned=banned)
 
     @follows
-    async def list_participants(self, room_id: str) -> list[Participant]:
-        """Return the participants of a room."""
-        return await self._store.list_participants(room_id) if await self._sees(room_id) else []
+    async def list_participants(
+        self, room_id: str, *, limit: int | None = None, after: str | None = None
+    ) -> list[Participant]:
+        """Return a page of the participants of a room; see `ConversationStore.list_participants`."""
+        if not await self._sees(room_id):
+            return []
+        return await self._store.list_participants(room_id, limit=limit, after=after)
 
     async def get_identity(self, identity_id: str) -> Identity | None:
         """Return an identity, None if there is none of that id."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from roomkit.memory.locks import InMemoryLockManager as InMemoryLockManager
     from roomkit.memory.media import InMemoryMediaStore as InMemoryMediaStore
     from roomkit.memory.moving import Mover as Mover
+    from roomkit.memory.pages import page_after as page_after
     from roomkit.memory.realtime import InMemoryRealtime as InMemoryRealtime
     from roomkit.memory.register import MediaTable as MediaTable
     from roomkit.memory.rooms import StoredRoom as StoredRoom
@@ -65,6 +66,7 @@ else:
             "check_distinct",
             "chosen",
             "last_active",
+            "page_after",
             "unknown_room",
         ],
     )

@@ -31,6 +31,7 @@ from roomkit.memory.homes import HomeTable
 from roomkit.memory.leases import Leases, TimerTable
 from roomkit.memory.ledger import Ledger
 from roomkit.memory.moving import Mover
+from roomkit.memory.pages import page_after
 from roomkit.memory.register import MediaTable
 from roomkit.memory.rooms import StoredRoom, unknown_room
 from roomkit.memory.tasks import TaskTable
@@ -376,9 +377,12 @@ class InMemoryStore(ConversationStore):
         return participant
 
     @override
-    async def list_participants(self, room_id: str) -> list[Participant]:
+    async def list_participants(
+        self, room_id: str, *, limit: int | None = None, after: str | None = None
+    ) -> list[Participant]:
         record = self._rooms.get(room_id)
-        return list(record.participants.values()) if record is not None else []
+        found = record.participants.values() if record is not None else ()
+        return page_after(found, "participant", limit, after)
 
     @override
     async def find_participants(
@@ -441,9 +445,16 @@ class InMemoryStore(ConversationStore):
         return task
 
     @override
-    async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
+    async def list_tasks(
+        self,
+        room_id: str,
+        status: TaskStatus | None = None,
+        *,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> list[Task]:
         record = self._rooms.get(room_id)
-        return self._tasks.of_room(record, status) if record is not None else []
+        return self._tasks.of_room(record, status, limit, after)
 
     @override
     async def add_observation(self, observation: Observation) -> Observation:
@@ -451,9 +462,12 @@ class InMemoryStore(ConversationStore):
         return observation
 
     @override
-    async def list_observations(self, room_id: str) -> list[Observation]:
+    async def list_observations(
+        self, room_id: str, *, limit: int | None = None, after: str | None = None
+    ) -> list[Observation]:
         record = self._rooms.get(room_id)
-        return list((record.observations or {}).values()) if record is not None else []
+        found = (record.observations if record is not None else None) or {}
+        return page_after(found.values(), "observation", limit, after)
 
     # -- read marks ---------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from roomkit.abc.errors import InvalidInputError, StoreError
 from roomkit.abc.store import Commit
+from roomkit.memory.pages import page_after
 from roomkit.memory.rooms import StoredRoom
 from roomkit.models.enums import TaskStatus
 from roomkit.models.task import Observation, Task
@@ -21,10 +22,13 @@ class TaskTable:
         """Return a task."""
         return self._tasks.get(task_id)
 
-    def of_room(self, record: StoredRoom, status: TaskStatus | None) -> list[Task]:
-        """Return the tasks of a room that have that status, or all of them."""
-        tasks = [self._tasks[task_id] for task_id in record.tasks or ()]
-        return tasks if status is None else [task for task in tasks if task.status == status]
+    def of_room(
+        self, record: StoredRoom | None, status: TaskStatus | None, limit: int | None, after: str | None
+    ) -> list[Task]:
+        """Return a page of the tasks of a room that have that status, or of all of them."""
+        ids = (record.tasks if record is not None else None) or ()
+        left = page_after((self._tasks[task_id] for task_id in ids), "task", None, after)
+        return page_after((each for each in left if status in (None, each.status)), "task", limit, None)
 
     def check(self, commit: Commit) -> None:
         """Raise the errors that the tasks and observations of a commit can have."""

@@ -42,6 +42,7 @@ from roomkit_plugins.postgres.rows import (
 from roomkit_plugins.postgres.where import Where
 from roomkit_plugins.postgres.writing import Basis, home_of
 from roomkit_plugins.sql.filters import bounded, clamp, has_metadata, statuses
+from roomkit_plugins.sql.pages import EVERYTHING, RecordPage
 from roomkit_plugins.sql.refusals import no_binding, no_cursor, no_room
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "home",
     "query_events",
     "query_rooms",
+    "record_of_room",
     "records_of_room",
     "room_ids_by_address",
     "room_ids_by_channel",
@@ -389,26 +391,42 @@ async def count_unread(database: Database, room_id: str, channel_id: str) -> int
 # -- everything that belongs to a room ----------------------------------------------------------
 
 
+_OF_ROOM = "t.room = (SELECT seq FROM roomkit_rooms WHERE id = {})"
+
+
 async def records_of_room[R: Record](
     database: Database,
     table: Table[R],
     room_id: str,
-    *,
-    own_id: str | None = None,
-    status: str | None = None,
+    page: RecordPage = EVERYTHING,
 ) -> list[R]:
-    """Return the records of a table that belong to a room, in order of insertion.
-
-    With `own_id` only the one of that id, which is in the table's first column.
-    """
+    """Return a page of the records of a table that belong to a room, in order of insertion."""
     where = Where()
-    where.all("t.room = (SELECT seq FROM roomkit_rooms WHERE id = {})", room_id)
-    where.given(f"t.{table.columns[0].name} = {{}}", own_id)
-    where.given("t.status = {}", status)
+    where.all(_OF_ROOM, room_id)
+    where.given("t.status = {}", None if page.status is None else str(page.status))
+    if page.after is not None:
+        own_id = table.columns[0].name
+        sql = f"SELECT seq FROM {table.name} t WHERE {_OF_ROOM.format('$1')} AND t.{own_id} = $2"
+        found = await database.fetch(sql, room_id, page.after)
+        if not found:
+            raise no_cursor(table.model.__name__.lower(), page.after)
+        where.all("t.seq > {}", found[0]["seq"])
+    limit = "" if page.limit is None else f"LIMIT {where.value(clamp(page.limit))}"
     rows = await database.fetch(
-        f"SELECT {table.select('t')} FROM {table.name} t {where} ORDER BY seq", *where.values
+        f"SELECT {table.select('t')} FROM {table.name} t {where} ORDER BY seq {limit}", *where.values
     )
     return [load_record(table, row, room_id) for row in rows]
+
+
+async def record_of_room[R: Record](
+    database: Database, table: Table[R], room_id: str, own_id: str
+) -> R | None:
+    """Return the record of a room with that id, which is in the table's first column."""
+    where = Where()
+    where.all(_OF_ROOM, room_id)
+    where.all(f"t.{table.columns[0].name} = {{}}", own_id)
+    rows = await database.fetch(f"SELECT {table.select('t')} FROM {table.name} t {where}", *where.values)
+    return load_record(table, rows[0], room_id) if rows else None
 
 
 async def find_record[R: Record](

@@ -25,7 +25,7 @@ from roomkit.abc.store import (
 from roomkit.abc.store.media import MediaUse
 from roomkit.models.base import Record, new_id, utcnow
 from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
-from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus, TaskStatus
+from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
@@ -61,6 +61,7 @@ from roomkit_plugins.postgres.writing import (
 from roomkit_plugins.sql.cached import CachedRooms, Change, Known, Reading
 from roomkit_plugins.sql.commits import prepare, prepare_move
 from roomkit_plugins.sql.migrations import MigrationPlan
+from roomkit_plugins.sql.pages import EVERYTHING, RecordPage
 from roomkit_plugins.sql.refusals import (
     duplicate_event,
     no_binding,
@@ -199,15 +200,13 @@ class PostgresStore(SQLStore):
 
     @override
     async def _records[R: Record](
-        self, kind: type[R], room_id: str, status: TaskStatus | None = None
+        self, kind: type[R], room_id: str, page: RecordPage = EVERYTHING
     ) -> list[R]:
-        wanted = None if status is None else str(status)
-        return await reading.records_of_room(self._database, table_of(kind), room_id, status=wanted)
+        return await reading.records_of_room(self._database, table_of(kind), room_id, page)
 
     @override
     async def _record[R: Record](self, kind: type[R], room_id: str, own_id: str) -> R | None:
-        found = await reading.records_of_room(self._database, table_of(kind), room_id, own_id=own_id)
-        return found[0] if found else None
+        return await reading.record_of_room(self._database, table_of(kind), room_id, own_id)
 
     async def _basis(self, prepared: CommitParameters, *, again: bool) -> Basis:
         record = self._rooms.recall(prepared.room_id, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import (
@@ -207,7 +207,7 @@ class RoomService:
     async def list_participants(self, room_id: str, query: inputs.ListQuery) -> Sequence[Participant]:
         """Return a page of the participants of a room."""
         await self.get_room(room_id)
-        return _after(await self._scoped.list_participants(room_id), query)
+        return await _page(self._scoped.list_participants, room_id, query)
 
     async def put_participant(
         self, room_id: str, participant_id: str, body: inputs.ParticipantBody
@@ -226,7 +226,7 @@ class RoomService:
     async def list_tasks(self, room_id: str, query: inputs.TasksQuery) -> Sequence[Task]:
         """Return a page of the tasks of a room."""
         await self.get_room(room_id)
-        return _after(await self._scoped.list_tasks(room_id, query.status), query)
+        return await _page(self._scoped.list_tasks, room_id, query, status=query.status)
 
     async def add_task(self, room_id: str, body: inputs.TaskBody) -> Task:
         """Add a task to a room."""
@@ -245,7 +245,7 @@ class RoomService:
     async def list_observations(self, room_id: str, query: inputs.ListQuery) -> Sequence[Observation]:
         """Return a page of the observations of a room."""
         await self.get_room(room_id)
-        return _after(await self._scoped.list_observations(room_id), query)
+        return await _page(self._scoped.list_observations, room_id, query)
 
     # -- deliveries ---------------------------------------------------------------------------
 
@@ -315,14 +315,14 @@ def _stale(error: StoreError, after: str | None) -> Exception:
     return StaleCursorError(f"the record {after!r} is no longer there: begin again with the first page")
 
 
-def _after[R: (Participant, Task, Observation)](records: Sequence[R], query: inputs.ListQuery) -> Sequence[R]:
+async def _page[R](
+    read: Callable[..., Awaitable[Sequence[R]]], room_id: str, query: inputs.ListQuery, **filters: Any
+) -> Sequence[R]:
     """Return a page of a room's records. Raises StaleCursorError."""
-    if query.after is None:
-        return records[: query.limit + 1]
-    for place, each in enumerate(records):
-        if each.id == query.after:
-            return records[place + 1 : place + query.limit + 2]
-    raise StaleCursorError(f"the record {query.after!r} is no longer there: begin again with the first page")
+    try:
+        return await read(room_id, limit=query.limit + 1, after=query.after, **filters)
+    except StoreError as error:
+        raise _stale(error, query.after) from error
 
 
 def _refusal(room_id: str, result: InboundResult) -> Exception:

@@ -99,7 +99,7 @@ def foreign_task(room_id: str, task_id: str) -> StoreError:
 
 
 def no_cursor(kind: str, own_id: str) -> StoreError:
-    """Make the error for a page that continues from a `kind` (room, delivery) that was deleted."""
+    """Make the error for a page that continues from a `kind` (room, delivery, task ...) that was deleted."""
     return StoreError(
         f"cursor {kind} {own_id!r} no longer exists: restart from the first page with after=None"
     )

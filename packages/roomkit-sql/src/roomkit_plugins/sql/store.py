@@ -13,6 +13,7 @@ from roomkit.models.enums import TaskStatus
 from roomkit.models.participant import Participant
 from roomkit.models.task import Observation, Task
 from roomkit_plugins.sql.cached import CachedRoom, CachedRooms, Known, Reading
+from roomkit_plugins.sql.pages import EVERYTHING, RecordPage
 
 __all__ = ["SQLStore"]
 
@@ -44,9 +45,12 @@ class SQLStore(ConversationStore):
 
     @abstractmethod
     async def _records[R: Record](
-        self, kind: type[R], room_id: str, status: TaskStatus | None = None
+        self, kind: type[R], room_id: str, page: RecordPage = EVERYTHING
     ) -> list[R]:
-        """Return the records of a kind that belong to a room, in order of insertion; tasks also by status."""
+        """Return the records of a kind that belong to a room, in order of insertion: a page of them.
+
+        Raises what `no_cursor` makes for a record to continue from that the room does not have.
+        """
 
     @abstractmethod
     async def _record[R: Record](self, kind: type[R], room_id: str, own_id: str) -> R | None:
@@ -118,8 +122,10 @@ class SQLStore(ConversationStore):
         return participant
 
     @override
-    async def list_participants(self, room_id: str) -> list[Participant]:
-        return await self._records(Participant, room_id)
+    async def list_participants(
+        self, room_id: str, *, limit: int | None = None, after: str | None = None
+    ) -> list[Participant]:
+        return await self._records(Participant, room_id, RecordPage(limit, after))
 
     @override
     async def add_task(self, task: Task) -> Task:
@@ -127,8 +133,15 @@ class SQLStore(ConversationStore):
         return task
 
     @override
-    async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
-        return await self._records(Task, room_id, status)
+    async def list_tasks(
+        self,
+        room_id: str,
+        status: TaskStatus | None = None,
+        *,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> list[Task]:
+        return await self._records(Task, room_id, RecordPage(limit, after, status))
 
     @override
     async def add_observation(self, observation: Observation) -> Observation:
@@ -136,8 +149,10 @@ class SQLStore(ConversationStore):
         return observation
 
     @override
-    async def list_observations(self, room_id: str) -> list[Observation]:
-        return await self._records(Observation, room_id)
+    async def list_observations(
+        self, room_id: str, *, limit: int | None = None, after: str | None = None
+    ) -> list[Observation]:
+        return await self._records(Observation, room_id, RecordPage(limit, after))
 
     @override
     async def mark_read(self, room_id: str, channel_id: str, event_id: str) -> int:

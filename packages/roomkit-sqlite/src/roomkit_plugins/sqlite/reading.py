@@ -16,7 +16,7 @@ from typing import Any
 from roomkit.abc.store import RECENT_SCAN, EventQuery, RoomQuery
 from roomkit.models.base import Record as Model
 from roomkit.models.channel import ChannelBinding
-from roomkit.models.enums import ChannelType, EventStatus, EventType, RoomStatus, TaskStatus
+from roomkit.models.enums import ChannelType, EventStatus, EventType, RoomStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
@@ -25,6 +25,7 @@ from roomkit.models.task import Observation, Task
 from roomkit.models.visibility import sees
 from roomkit_plugins.sql.cached import Counters, Known, Reading, UnreadEvent
 from roomkit_plugins.sql.filters import bounded, clamp, has_metadata, statuses
+from roomkit_plugins.sql.pages import EVERYTHING, RecordPage
 from roomkit_plugins.sql.refusals import no_binding, no_cursor, no_room
 from roomkit_plugins.sqlite.rows import (
     COUNTERS,
@@ -418,14 +419,21 @@ _TABLES: Mapping[type[Model], str] = {
 
 
 def records_of_room[R: Model](
-    connection: sqlite3.Connection, model: type[R], room_id: str, status: TaskStatus | None = None
+    connection: sqlite3.Connection, model: type[R], room_id: str, page: RecordPage = EVERYTHING
 ) -> list[R]:
-    """Return the bindings, participants, tasks or observations of a room, in order of insertion."""
+    """Return a page of the bindings, participants, tasks or observations of a room, in order of insertion."""
     conditions = Conditions()
     conditions.all("room = (SELECT seq FROM rooms WHERE id = ?)", room_id)
-    conditions.given("status = ?", None if status is None else str(status))
-    key = _key_of(model)
-    sql = f"SELECT data, {key} FROM {_TABLES[model]} {conditions} ORDER BY seq"
+    conditions.given("status = ?", None if page.status is None else str(page.status))
+    key, table = _key_of(model), _TABLES[model]
+    if page.after is not None:
+        sql = f"SELECT seq FROM {table} WHERE room = (SELECT seq FROM rooms WHERE id = ?) AND {key} = ?"
+        found = one(connection, sql, (room_id, page.after))
+        if found is None:
+            raise no_cursor(model.__name__.lower(), page.after)
+        conditions.all("seq > ?", found[0])
+    conditions.values.append(-1 if page.limit is None else clamp(page.limit))  # SQLite: -1 is no limit
+    sql = f"SELECT data, {key} FROM {table} {conditions} ORDER BY seq LIMIT ?"
     return [
         record_of(model, data, {key: own_id, "room_id": room_id})
         for data, own_id in connection.execute(sql, conditions.values).fetchall()

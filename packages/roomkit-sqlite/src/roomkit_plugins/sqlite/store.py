@@ -29,7 +29,7 @@ from roomkit.abc.store import (
 from roomkit.abc.store.media import MediaUse
 from roomkit.models.base import Record, freeze, new_id, utcnow
 from roomkit.models.delivery import Delivery, DeliveryOutcome, DeliveryStatus
-from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus, TaskStatus
+from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus
 from roomkit.models.event import RoomEvent
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
@@ -41,6 +41,7 @@ from roomkit.models.values import findable
 from roomkit_plugins.sql.cached import CachedRooms, Change, Known, Reading
 from roomkit_plugins.sql.commits import prepare, prepare_move
 from roomkit_plugins.sql.migrations import MigrationPlan, planned
+from roomkit_plugins.sql.pages import EVERYTHING, RecordPage
 from roomkit_plugins.sql.store import SQLStore
 from roomkit_plugins.sqlite import (
     backup,
@@ -187,9 +188,9 @@ class SQLiteStore(SQLStore):
 
     @override
     async def _records[R: Record](
-        self, kind: type[R], room_id: str, status: TaskStatus | None = None
+        self, kind: type[R], room_id: str, page: RecordPage = EVERYTHING
     ) -> list[R]:
-        return await self._read(reading.records_of_room, kind, room_id, status)
+        return await self._read(reading.records_of_room, kind, room_id, page)
 
     @override
     async def _record[R: Record](self, kind: type[R], room_id: str, own_id: str) -> R | None:

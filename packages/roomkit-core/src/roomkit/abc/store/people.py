@@ -49,8 +49,14 @@ class PeopleStore(ABC):
         """Replace an existing participant. Raises ParticipantNotFoundError."""
 
     @abstractmethod
-    async def list_participants(self, room_id: str) -> list[Participant]:
-        """Return the participants of a room."""
+    async def list_participants(
+        self, room_id: str, *, limit: int | None = None, after: str | None = None
+    ) -> list[Participant]:
+        """Return a page of a room's participants in order of insertion, all of them without a limit.
+
+        `after` is the id of the last participant of the page before. Raises StoreError when the room has no
+        such participant. An unknown room has none.
+        """
 
     @abstractmethod
     async def find_participants(

@@ -28,13 +28,26 @@ class WorkStore(ABC):
         """Replace an existing task. Raises StoreError when there is none."""
 
     @abstractmethod
-    async def list_tasks(self, room_id: str, status: TaskStatus | None = None) -> list[Task]:
-        """Return the tasks of a room."""
+    async def list_tasks(
+        self,
+        room_id: str,
+        status: TaskStatus | None = None,
+        *,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> list[Task]:
+        """Return a page of a room's tasks in order of insertion, all of them without a limit.
+
+        `after` is the id of the last task of the page before, whatever its status. Raises StoreError when
+        the room has no such task. An unknown room has none.
+        """
 
     @abstractmethod
     async def add_observation(self, observation: Observation) -> Observation:
         """Add, or replace the observation of that id."""
 
     @abstractmethod
-    async def list_observations(self, room_id: str) -> list[Observation]:
-        """Return the observations of a room."""
+    async def list_observations(
+        self, room_id: str, *, limit: int | None = None, after: str | None = None
+    ) -> list[Observation]:
+        """Return a page of a room's observations, as `list_tasks` does."""

@@ -9,6 +9,7 @@ from roomkit.abc.errors import ChannelNotFoundError, EventNotFoundError, RoomNot
 from roomkit.abc.store import ConversationStore
 from roomkit.models.base import new_id
 from roomkit.models.enums import Access, EventStatus, EventType, TaskStatus
+from roomkit.models.participant import Participant
 from roomkit.models.room import Room
 from roomkit.models.task import Observation, Task
 from roomkit_plugins.testing.contracts.base import binding, event
@@ -51,6 +52,40 @@ class WorkContract(StoreSuite):
         assert [task.id for task in await store.list_tasks(room.id, TaskStatus.COMPLETED)] == ids[:1]
         assert await store.list_tasks(room.id, TaskStatus.FAILED) == []
         assert await store.get_task(new_id()) is None
+
+    async def test_what_a_room_has_is_listed_in_pages(self, store: ConversationStore, room: Room) -> None:
+        """Participants, tasks and observations: each once and in order, over several calls."""
+        other = await store.create_room(Room())
+        ids = [new_id() for _ in range(5)]
+        for each in ids:
+            await store.add_participant(Participant(id=each, room_id=room.id, channel_id="sms"))
+            await store.add_task(Task(id=each, room_id=room.id, title="t"))
+            await store.add_observation(Observation(id=each, room_id=room.id, channel_id="ai", content="x"))
+        for read in (store.list_participants, store.list_tasks, store.list_observations):
+            first = await read(room.id, limit=2)
+            second = await read(room.id, limit=2, after=first[-1].id)
+            rest = await read(room.id, after=second[-1].id)
+            assert [each.id for each in (*first, *second, *rest)] == ids
+            assert await read(room.id, limit=2, after=ids[-1]) == []
+            assert await read(room.id, limit=0) == await read(room.id, limit=-1) == []
+            assert len(await read(room.id, limit=2**62)) == 5
+            for cursor in (new_id(), ""):
+                with pytest.raises(StoreError, match="no longer exists: restart from the first page"):
+                    await read(room.id, limit=2, after=cursor)
+            with pytest.raises(StoreError, match=ids[0]):
+                await read(other.id, after=ids[0])
+
+    async def test_a_page_of_tasks_continues_from_one_of_another_status(
+        self, store: ConversationStore, room: Room
+    ) -> None:
+        """The task that a page ended with may have been completed since."""
+        ids = [new_id() for _ in range(4)]
+        for each in ids:
+            await store.add_task(Task(id=each, room_id=room.id, title="t"))
+        first = await store.list_tasks(room.id, TaskStatus.PENDING, limit=2)
+        await store.update_task(first[-1].replace(status=TaskStatus.COMPLETED))
+        second = await store.list_tasks(room.id, TaskStatus.PENDING, limit=2, after=first[-1].id)
+        assert [each.id for each in (*first, *second)] == ids
 
     async def test_updating_a_task_that_is_not_there_is_an_error(
         self, store: ConversationStore, room: Room
