@@ -114,6 +114,19 @@ async def test_an_application_mounts_it_under_a_path() -> None:
     await kit.close()
 
 
+async def test_an_id_with_a_slash_is_reached_where_it_is_mounted_too() -> None:
+    """Also one with a part of the path that it is mounted under."""
+    async with RoomKit() as kit:
+        app = Starlette(routes=[Mount("/chat", app=create_app(kit, ServerConfig(keys=keys())))])
+        headers = {"Authorization": f"Bearer {key_of('operator')}"}
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
+            for room_id in ("chat/chat", "a/b"):
+                await client.post("/chat/v1/rooms", json={"room_id": room_id})
+                answer = await client.get(f"/chat/v1/rooms/{room_id.replace('/', '%2F')}")
+                assert answer.json()["id"] == room_id
+
+
 async def test_alone_its_lifespan_starts_and_closes_the_kit() -> None:
     kit = RoomKit()
     app = create_app(kit)
@@ -170,6 +183,27 @@ class Found:
 
     def load(self):
         return self.plugin
+
+
+async def test_a_route_of_a_plugin_gets_ids_and_paths_as_they_were_written() -> None:
+    paths: list[str] = []
+
+    class Mounted(Plugin):
+        @hookimpl
+        def roomkit_routes(self, kit, services, settings):
+            async def app(scope, receive, send):
+                paths.append(scope["path"])
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": b""})
+
+            route = Route(path="/app/{rest}/c", name="apps", method="*", asgi=app)
+            return [*super().roomkit_routes(kit, services, settings), route]
+
+    async with site_with(Mounted(), ServerConfig()) as site:
+        client = await site.client(None)
+        assert (await client.get("/verified/a%2Fb")).json() == {"at": "a/b"}
+        await client.get("/app/a%2Fb/c")
+        assert paths == ["/app/a/b/c"]
 
 
 @contextlib.asynccontextmanager

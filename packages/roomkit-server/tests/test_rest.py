@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -38,6 +39,39 @@ async def test_a_room_is_made_found_changed_closed_and_deleted(site: Site) -> No
     assert (await client.delete(f"/v1/rooms/{room['id']}")).status_code == 204
     assert (await client.get(f"/v1/rooms/{room['id']}")).status_code == 404
     assert (await client.delete(f"/v1/rooms/{room['id']}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "room_id",
+    [
+        "a/b",
+        "/",
+        "a//b/",
+        "a%2Fb",
+        "%2f",
+        "\ufdd0/x",
+        "sms:+1 555",
+        "é/ü?x=1#y",
+        "a\\b;c",
+        "/v1/rooms",
+        "x" * 512,
+    ],
+)
+@pytest.mark.parametrize("is_remote", [False, True], ids=["in-process", "by-socket"])
+async def test_a_room_of_any_id_is_reached_by_its_path(site: Site, room_id: str, *, is_remote: bool) -> None:
+    """And no other one is, such as the one that a decoded slash would lead to."""
+    if is_remote:
+        await site.serve()
+    client = await (site.remote("operator") if is_remote else site.client("operator"))
+    await client.post("/v1/rooms", json={"room_id": "a"})
+    assert (await client.post("/v1/rooms", json={"room_id": room_id})).status_code == 201
+    path = f"/v1/rooms/{quote(room_id, safe='')}"
+    assert (await client.get(path)).json()["id"] == room_id
+    said = await client.post(f"{path}/events", json={"content": TEXT})
+    assert (said.status_code, said.json()["room_id"]) == (201, room_id)
+    assert (await client.get(f"{path}%2F")).status_code == 404
+    assert (await client.delete(path)).status_code == 204
+    assert (await client.get("/v1/rooms/a")).status_code == 200
 
 
 async def test_a_channel_is_attached_changed_and_detached(site: Site) -> None:

@@ -56,6 +56,17 @@ def by_key(name: str = "acme") -> dict[str, str]:
 # -- sockets ----------------------------------------------------------------------------------
 
 
+async def test_a_room_whose_id_has_a_slash_has_tickets_sockets_and_streams(served: Site) -> None:
+    await served.kit.create_room("a/b", organization_id="acme")
+    await served.kit.attach_channel("a/b", "ws")
+    given = await ticket(served, "a%2Fb")
+    async with served.socket(f"/v1/rooms/a%2Fb/socket?ticket={given}") as ann:
+        assert (await frames(ann, 1))[0]["type"] == "ready"
+        client = await served.remote()
+        async with client.stream("GET", "/v1/rooms/a%2Fb/stream?channel_id=ws") as stream:
+            assert stream.status_code == 200
+
+
 async def test_people_with_tickets_talk_and_one_resumes_where_they_were(served: Site) -> None:
     room = await served.room("acme", "ws")
     path = f"/v1/rooms/{room}/socket"

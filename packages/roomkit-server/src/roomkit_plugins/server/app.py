@@ -26,6 +26,7 @@ from roomkit_plugins.server.health import Health
 from roomkit_plugins.server.metrics import CONTENT_TYPE, Metrics
 from roomkit_plugins.server.openapi import openapi
 from roomkit_plugins.server.problems import problem_response, refusal_response
+from roomkit_plugins.server.requests import keep_slashes
 from roomkit_plugins.server.sockets import Sockets
 from roomkit_plugins.server.stopping import Stopping
 from roomkit_plugins.server.streams import EventStreams
@@ -83,7 +84,7 @@ class ServerApp:
         except RoomKitError as error:
             await _refuse(error, scope, receive, send)
             return
-        await app(scope, receive, send)
+        await app(keep_slashes(scope), receive, send)
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:

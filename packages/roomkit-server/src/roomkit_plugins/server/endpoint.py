@@ -12,7 +12,7 @@ from starlette.responses import Response
 from roomkit_plugins.server.errors import InvalidRequestError, UnsupportedBodyError
 from roomkit_plugins.server.inputs import Nothing
 from roomkit_plugins.server.problems import problem_response
-from roomkit_plugins.server.requests import read_body
+from roomkit_plugins.server.requests import ids_in_path, read_body
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection, Request
@@ -75,7 +75,7 @@ class EndpointApp:
         body: BaseModel = Nothing()
         if endpoint.has_body:
             body = await parsed_body(endpoint.body, request, self._config)
-        result = await endpoint.call(service, request.path_params, query, body)
+        result = await endpoint.call(service, ids_in_path(request), query, body)
         if self._answer is None:
             return Response(status_code=endpoint.status)
         return Response(self._answer.dump_json(result), endpoint.status, media_type="application/json")

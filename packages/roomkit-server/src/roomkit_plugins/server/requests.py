@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from starlette.requests import ClientDisconnect
 
@@ -11,8 +13,40 @@ from roomkit_plugins.server.errors import BodyTimeoutError, BodyTooLargeError, I
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection, Request
+    from starlette.types import Scope
 
-__all__ = ["address_of", "read_body"]
+__all__ = ["address_of", "ids_in_path", "keep_slashes", "part_at_slashes", "read_body"]
+
+_KEPT = "roomkit.server.slash"
+_NONCHARACTERS = range(0xFDD0, 0xFDF0)
+
+
+def keep_slashes(scope: Scope) -> Scope:
+    """Return a connection's scope in which an encoded slash (%2F) of a path does not part it.
+
+    `ids_in_path` has it as a slash again. A path that another application has rewritten stays as it is.
+    """
+    raw = bytes(scope.get("raw_path") or b"").decode("latin-1").partition("?")[0]
+    if "%2f" not in raw.lower() or unquote(raw) != scope["path"]:
+        return scope
+    mark = next((chr(each) for each in _NONCHARACTERS if chr(each) not in scope["path"]), None)
+    if mark is None:
+        return scope
+    path = "/".join(unquote(part).replace("/", mark) for part in raw.split("/"))
+    return {**scope, "path": path, _KEPT: mark}
+
+
+def part_at_slashes(scope: Scope) -> Scope:
+    """Undo `keep_slashes`, for an application that knows nothing of it."""
+    mark = scope.get(_KEPT)
+    return scope if mark is None else {**scope, "path": scope["path"].replace(mark, "/")}
+
+
+def ids_in_path(connection: HTTPConnection) -> Mapping[str, str]:
+    """Return the placeholders of a path, and the ids that stand in their places."""
+    names: Mapping[str, str] = connection.path_params
+    mark = connection.scope.get(_KEPT)
+    return names if mark is None else {name: value.replace(mark, "/") for name, value in names.items()}
 
 
 async def read_body(request: Request, *, limit: int, seconds: float) -> bytes:

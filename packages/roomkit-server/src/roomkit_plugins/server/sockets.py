@@ -13,6 +13,7 @@ from roomkit_plugins.server.endpoint import parsed_body, parsed_query
 from roomkit_plugins.server.errors import KeyRefusedError
 from roomkit_plugins.server.inputs import ConnectQuery, TicketBody
 from roomkit_plugins.server.problems import problem_response
+from roomkit_plugins.server.requests import ids_in_path
 from roomkit_plugins.server.tickets import Seat
 from roomkit_plugins.server.views import TicketView
 
@@ -49,7 +50,7 @@ class Sockets:
         try:
             principal = self._entrance.admit(request, Scope.SOCKETS_CONNECT)
             body = await parsed_body(TicketBody, request, self._config)
-            room_id = request.path_params["room_id"]
+            room_id = ids_in_path(request)["room_id"]
             seat = Seat(principal.name, room_id, body.channel_id, body.participant_id)
             await self._channel(principal, seat)
             ticket, expires_at = await self._tickets.give(seat)
@@ -108,7 +109,7 @@ class Sockets:
 
     async def _seat(self, socket: WebSocket, query: ConnectQuery) -> tuple[Seat, Principal]:
         """Return who connects, and for which key. Raises what `Entrance.admit` raises."""
-        room_id = socket.path_params["room_id"]
+        room_id = ids_in_path(socket)["room_id"]
         if query.ticket is not None:
             return await self._seat_of(query.ticket, room_id, socket)
         principal = self._entrance.admit(socket, Scope.SOCKETS_CONNECT)

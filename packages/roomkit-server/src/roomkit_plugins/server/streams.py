@@ -16,6 +16,7 @@ from roomkit_plugins.server.endpoint import parsed_query
 from roomkit_plugins.server.errors import InvalidRequestError
 from roomkit_plugins.server.inputs import ConnectQuery
 from roomkit_plugins.server.problems import problem_response
+from roomkit_plugins.server.requests import ids_in_path
 from roomkit_plugins.server.views import event_view
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class EventStreams:
             query = parsed_query(ConnectQuery, request)
             if query.channel_id is None:
                 raise InvalidInputError("no channel is named: say whose view to stream by channel_id=")
-            room_id = request.path_params["room_id"]
+            room_id = ids_in_path(request)["room_id"]
             binding = await self._entrance.service(principal).get_binding(room_id, query.channel_id)
             after = _last_seen(request, query)
             held = self._entrance.hold(principal)

@@ -13,7 +13,7 @@ from roomkit.abc.log import get_logger
 from roomkit.models.webhook import WebhookRequest
 from roomkit_plugins.server.errors import ScopeMissingError
 from roomkit_plugins.server.problems import problem_response
-from roomkit_plugins.server.requests import read_body
+from roomkit_plugins.server.requests import ids_in_path, part_at_slashes, read_body
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -79,7 +79,7 @@ class _Mounted:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+        await self._app(part_at_slashes(scope), receive, send)
 
 
 class _Handler:
@@ -110,7 +110,7 @@ class _Handler:
             body=body,
             received_at=self._kit.clock.now().timestamp(),
             client_host=None if request.client is None else request.client.host,
-            path_params=dict(request.path_params),
+            path_params=dict(ids_in_path(request)),
         )
 
 
