@@ -11,11 +11,12 @@ from statistics import quantiles
 
 from benchmarks.report import Curve, Effort, Figure, Findings
 from benchmarks.socket_clients import Crowd
-from benchmarks.socket_servers import SERVERS, Served, server
+from benchmarks.socket_servers import Served, server
 
 __all__ = ["real_sockets"]
 
 _FLOORS = {"RoomKit behind Starlette": "Starlette by hand", "RoomKit's own server": "websockets by hand"}
+_MEASURED = (*_FLOORS, *_FLOORS.values())
 _ACKNOWLEDGED = frozenset(_FLOORS)
 """The servers that acknowledge a message, which is a frame more."""
 _ONE = {"RoomKit behind Starlette": 125.0, "RoomKit's own server": None}
@@ -40,8 +41,8 @@ async def real_sockets(effort: Effort) -> Findings:
     sizes = effort.sizes(1, 10, 100, 300, 1000)
     found: dict[tuple[str, int], list[_Round]] = defaultdict(list)  # bound: what is measured
     async with AsyncExitStack() as stack:
-        started = await asyncio.gather(*(stack.enter_async_context(server(name)) for name in SERVERS))
-        served = dict(zip(SERVERS, started, strict=True))
+        started = await asyncio.gather(*(stack.enter_async_context(server(name)) for name in _MEASURED))
+        served = dict(zip(_MEASURED, started, strict=True))
         for size in sizes:
             items = max(2, effort.items(40_000) // (size + 79))
             await asyncio.to_thread(_measure, served, size, items, effort.rounds(8), found)
@@ -104,5 +105,5 @@ def _percentiles(rounds: Sequence[_Round]) -> tuple[float, float]:
 
 
 def _curve(found: _Rounds, sizes: Sequence[int]) -> Curve:
-    lines = {name: [(float(size), _best(found[name, size])) for size in sizes] for name in SERVERS}
+    lines = {name: [(float(size), _best(found[name, size])) for size in sizes] for name in _MEASURED}
     return Curve("real-sockets", "listening sockets", "µs of the server's CPU per message", lines)

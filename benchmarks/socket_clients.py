@@ -20,12 +20,19 @@ _EVENT = b'{"type":"event"'
 _ACK = b'{"type":"ack"'
 _READY = b'{"type":"ready"'
 _PATIENCE = 60.0
+_PING = 0x9
+_TARGET = f"/rooms/{ROOM}?participant={{}}"
 
 
 class Crowd:
-    """A sender and so many listeners in one room, by blocking handshakes and one epoll for all of them."""
+    """A sender and so many listeners in one room, by blocking handshakes and one epoll for all of them.
 
-    def __init__(self, port: int, listeners: int) -> None:
+    `target` is the path of a client's socket, with the place of its name; `key` is sent as the API wants it.
+    """
+
+    def __init__(self, port: int, listeners: int, *, target: str = _TARGET, key: str = "") -> None:
+        self._target = target
+        self._key = key
         self._poll = select.epoll()
         self._people: dict[int, _Person] = {}  # bound: listeners + 1
         self._sender = self._enter(port, SENDER)
@@ -37,7 +44,7 @@ class Crowd:
         return [self._sender, *self._listeners]
 
     def _enter(self, port: int, name: str) -> _Person:
-        person = _Person(port, name)
+        person = _Person(port, self._target.format(name), self._key)
         self._people[person.fd] = person
         self._poll.register(person.fd, select.EPOLLIN)
         return person
@@ -55,6 +62,10 @@ class Crowd:
             self._collect(waits, _EVENT)
             took.append(time.perf_counter() - began)
         return took
+
+    def frames(self) -> int:
+        """Return how many events the listeners have had, all together."""
+        return sum(each.events for each in self._listeners)
 
     def _collect(self, people: Sequence[_Person], kind: bytes) -> None:
         """Wait until each had one more frame of a kind; the sender of an event its acknowledgement."""
@@ -81,41 +92,47 @@ class Crowd:
 class _Person:
     """One client: what it has read of a frame, and whether it has the frame that it waits for."""
 
-    def __init__(self, port: int, name: str) -> None:
+    def __init__(self, port: int, target: str, key: str) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.fd = self._socket.fileno()
         self._wanted = b""
         self._has = False
-        self._unread = self._shake_hands(name)
+        self.events = 0
+        self._unread = self._shake_hands(target, key)
         self._socket.setblocking(False)
 
-    def _shake_hands(self, name: str) -> bytes:
-        key = base64.b64encode(os.urandom(16)).decode()
+    def _shake_hands(self, target: str, key: str) -> bytes:
+        nonce = base64.b64encode(os.urandom(16)).decode()
         lines = (
-            f"GET /rooms/{ROOM}?participant={name} HTTP/1.1",
+            f"GET {target} HTTP/1.1",
             "Host: localhost",
             "Upgrade: websocket",
             "Connection: Upgrade",
-            f"Sec-WebSocket-Key: {key}",
+            f"Sec-WebSocket-Key: {nonce}",
             "Sec-WebSocket-Version: 13",
+            *([f"Authorization: Bearer {key}"] if key else ()),
         )
         self._socket.sendall("\r\n".join((*lines, "", "")).encode())
         answer = b""
         while b"\r\n\r\n" not in answer:
             piece = self._socket.recv(4096)
             if not piece:
-                raise ConnectionError(f"the server refused {name}: {answer[:200]!r}")
+                raise ConnectionError(f"the server refused {target}: {answer[:200]!r}")
             answer += piece
         head, _, rest = answer.partition(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 101"):
-            raise ConnectionError(f"the server refused {name}: {head[:200]!r}")
+            raise ConnectionError(f"the server refused {target}: {head[:200]!r}")
         return rest
 
     def send(self, text: bytes) -> None:
         """Send a text frame (RFC 6455, section 5.2), masked by nothing."""
         assert len(text) < 126
         self._socket.sendall(bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text)
+
+    def _pong(self, payload: bytes) -> None:
+        """Answer a ping (section 5.5.3), or the server takes the client for dead."""
+        self._socket.sendall(bytes((0x8A, 0x80 | len(payload), 0, 0, 0, 0)) + payload)
 
     def expect(self, wanted: bytes) -> bool:
         """Wait for one frame that begins so; return whether it is there already."""
@@ -141,8 +158,11 @@ class _Person:
                 begin = 4
             if len(unread) < begin + length:
                 break
+            if unread[0] & 0x0F == _PING:
+                self._pong(unread[begin : begin + length])
             if unread.startswith(self._wanted, begin):
                 self._has = True
+            self.events += unread.startswith(_EVENT, begin)
             unread = unread[begin + length :]
         self._unread = unread
         return self._has

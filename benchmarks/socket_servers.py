@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from socket import socket
 
 import uvicorn
+from pydantic import SecretStr
 from pydantic_core import from_json, to_json
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
@@ -25,12 +26,17 @@ from websockets.exceptions import ConnectionClosed
 from benchmarks.world import ROOM, open_kit
 from roomkit.kernel.kit import RoomKit
 from roomkit.models.base import new_id, utcnow
+from roomkit.models.channel import RateLimit
+from roomkit_plugins.server import KeyConfig, KitServer, Scope, ServerConfig
 from roomkit_plugins.websocket import WebSocketChannel
 
-__all__ = ["SERVERS", "Served", "Spent", "server"]
+__all__ = ["KEY", "SERVERS", "SOCKET", "Served", "Spent", "server"]
 
 _SPAWN = multiprocessing.get_context("spawn")
 _HOST = "127.0.0.1"
+KEY = "the-key-of-the-benchmark"
+SOCKET = f"/v1/rooms/{ROOM}/socket?channel_id=ws&participant_id={{}}"
+"""Where a participant's socket is at the application of `roomkit-server`; `KEY` opens it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +155,15 @@ async def _roomkit_server() -> AsyncIterator[int]:
 
 
 @asynccontextmanager
+async def _application() -> AsyncIterator[int]:
+    """The application of `roomkit-server`, with its keys, limits, headers and metrics."""
+    key = KeyConfig(secret=SecretStr(KEY), scopes=tuple(Scope))
+    config = ServerConfig(port=0, keys={"benchmark": key}, address_rate_limit=RateLimit(max_per_second=1e6))
+    async with _kit() as (kit, _), KitServer(kit, config) as serving:
+        yield serving.port
+
+
+@asynccontextmanager
 async def _starlette() -> AsyncIterator[int]:
     """A loop over the sockets of a room, behind Starlette: no limits, store, acknowledgements, isolation."""
     clients: set[WebSocket] = set()
@@ -240,7 +255,8 @@ type _Server = Callable[[], AbstractAsyncContextManager[int]]
 SERVERS: Mapping[str, _Server] = {
     "RoomKit behind Starlette": _roomkit_starlette,
     "RoomKit's own server": _roomkit_server,
+    "RoomKit's application": _application,
     "Starlette by hand": _starlette,
     "websockets by hand": _websockets,
 }
-"""By name; the last two are the floors of the first two."""
+"""By name; those by hand are the floors of the others."""
