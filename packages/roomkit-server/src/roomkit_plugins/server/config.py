@@ -116,6 +116,9 @@ class ServerConfig(_Settings):
         description="How large a request of the API may be; `kit.max_webhook_bytes` for webhooks.",
     )
     body_timeout: Seconds = Field(30.0, description="How long the body of a request may take to arrive.")
+    head_timeout: Seconds = Field(
+        15.0, description="How long a connection may take until the head of its next request has arrived."
+    )
     max_connections: Count = Field(
         10_000, description="How many connections the server holds at once; further ones get 503."
     )

@@ -38,12 +38,18 @@ class Entrance:
     The address is asked first, then the key, then the key's own limit, then its scope.
     """
 
-    def __init__(self, kit: RoomKit, config: ServerConfig, stopping: Stopping) -> None:
+    def __init__(
+        self,
+        kit: RoomKit,
+        config: ServerConfig,
+        stopping: Stopping,
+        limiter: TokenBucketRateLimiter | None = None,
+    ) -> None:
         self._kit = kit
         self._config = config
         self._stopping = stopping
         self._keyring = Keyring(config.keys)
-        self._limiter = TokenBucketRateLimiter()
+        self._limiter = limiter or TokenBucketRateLimiter()
         self._open: Counter[str] = Counter()
         self._services: dict[str, RoomService] = {}  # bound: configured keys
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, override
 import uvicorn
 
 from roomkit_plugins.server.app import create_app
+from roomkit_plugins.server.waiting import protocol_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,6 +146,7 @@ def _uvicorn_config(app: Any, config: ServerConfig) -> uvicorn.Config:  # Any: u
         log_level="warning",  # below, it logs addresses with their queries
         access_log=False,
         server_header=False,
+        http=protocol_with(config.head_timeout),
         ws_max_size=config.max_frame_bytes,
         ws_per_message_deflate=False,  # chat is small; deflate costs more time and memory than it saves
         limit_concurrency=config.max_connections,

@@ -1,0 +1,69 @@
+"""Connections that say nothing: HTTP/1.1 as uvicorn speaks it, and a deadline for the heads of requests."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any, override
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+__all__ = ["protocol_with"]
+
+
+class _Protocol(H11Protocol):
+    """Hangs up on a client that has not sent the head of its next request in time.
+
+    uvicorn has a deadline for the silence between two requests, and none for a first request that does not
+    come, nor for one that comes by a byte a second: each would hold one of the connections for ever. The
+    parser bounds the size of heads, `read_body` the size and time of bodies.
+    """
+
+    def __init__(self, *given: Any, head_timeout: float, **options: Any) -> None:  # Any: uvicorn's own
+        super().__init__(*given, **options)
+        self._head_timeout = head_timeout
+        self._deadline: asyncio.TimerHandle | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self._expect_head()
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_head_awaited():
+            self._expect_head()
+        else:
+            self._forget_deadline()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_deadline()
+        super().connection_lost(exc)
+
+    def _is_head_awaited(self) -> bool:
+        """Whether a head is not complete; after the upgrade to a web socket none is awaited."""
+        if self.transport.get_protocol() is not self or self.transport.is_closing():
+            return False
+        return self.cycle is None or self.cycle.response_complete
+
+    def _expect_head(self) -> None:
+        """Start the deadline, unless it runs: bytes of a head do not put it off."""
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._head_timeout, self._hang_up)
+
+    def _hang_up(self) -> None:
+        self._deadline = None
+        if self._is_head_awaited():
+            self.transport.close()
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def protocol_with(head_timeout: float) -> Any:  # Any: what uvicorn takes for a protocol's class
+    """Return what makes a connection's protocol, with the seconds that the head of a request may take."""
+    return partial(_Protocol, head_timeout=head_timeout)
