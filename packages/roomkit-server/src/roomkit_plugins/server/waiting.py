@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import Any, override
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 __all__ = ["protocol_with"]
 
@@ -46,7 +46,8 @@ class _Protocol(H11Protocol):
         """Whether a head is not complete; after the upgrade to a web socket none is awaited."""
         if self.transport.get_protocol() is not self or self.transport.is_closing():
             return False
-        return self.cycle is None or self.cycle.response_complete
+        under_way: RequestResponseCycle | None = self.cycle  # uvicorn starts with None
+        return under_way is None or under_way.response_complete
 
     def _expect_head(self) -> None:
         """Start the deadline, unless it runs: bytes of a head do not put it off."""
