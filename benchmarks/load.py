@@ -32,6 +32,8 @@ from roomkit_plugins.testing.simulators import TwilioSimulator
 __all__ = ["broadcasting", "load"]
 
 _PEOPLE = 200
+_MESSAGES = 10
+"""What a person writes at least: there are fewer people where there are fewer messages."""
 _CONNECTIONS = 8
 _RATE = 100
 """Webhooks a second while times are taken; what is measured is a queue if they come faster than they go."""
@@ -88,6 +90,11 @@ class _Run:
     figures: list[Figure] = field(default_factory=list)
     rooms: list[str] = field(default_factory=list)
 
+    @property
+    def people(self) -> int:
+        """How many write."""
+        return min(_PEOPLE, self.messages // _MESSAGES)
+
     async def all(self) -> list[Figure]:
         """Do it all."""
         half = self.messages // 2
@@ -109,7 +116,7 @@ class _Run:
         async with _client(serving) as client:
             await _done(client.post("/v1/rooms", json={"room_id": ROOM}))
             await _done(client.put(f"/v1/rooms/{ROOM}/channels/web", json={}))
-            for number in range(_PEOPLE):
+            for number in range(self.people):
                 room = f"room-{number}"
                 await _done(client.post("/v1/rooms", json={"room_id": room}))
                 for channel in ("sms", "hanging", "failing"):
@@ -194,7 +201,7 @@ class _Run:
         form = {
             **dict.fromkeys(("MessageSid", "SmsSid", "SmsMessageSid"), sid),
             "AccountSid": self.vendor.account_sid,
-            "From": _number(number % _PEOPLE),
+            "From": _number(number % self.people),
             "To": self.vendor.numbers[0],
             "Body": _text(number),
             "NumMedia": "0",

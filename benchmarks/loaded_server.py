@@ -33,14 +33,14 @@ timeout = 2
 """
 _SERVER = """
 [kit]
-close_timeout = 10
+close_timeout = 3
 
 [channels.web]
 plugin = "websocket"
 
 [server]
 port = 0
-stop_timeout = 10
+stop_timeout = 5
 address_rate_limit = {{ max_per_second = 1000000 }}
 
 [server.keys.operator]
