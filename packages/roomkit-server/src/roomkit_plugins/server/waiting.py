@@ -46,8 +46,7 @@ class _Protocol(H11Protocol):
         """Whether a head is not complete; after the upgrade to a web socket none is awaited."""
         if self.transport.get_protocol() is not self or self.transport.is_closing():
             return False
-        under_way: RequestResponseCycle | None = self.cycle  # uvicorn starts with None
-        return under_way is None or under_way.response_complete
+        return _is_answered(self.cycle)
 
     def _expect_head(self) -> None:
         """Start the deadline, unless it runs: bytes of a head do not put it off."""
@@ -63,6 +62,10 @@ class _Protocol(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def _is_answered(request: RequestResponseCycle | None) -> bool:  # uvicorn starts with None, undeclared
+    return request is None or request.response_complete
 
 
 def protocol_with(head_timeout: float) -> Any:  # Any: what uvicorn takes for a protocol's class
