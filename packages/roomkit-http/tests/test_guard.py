@@ -89,7 +89,7 @@ async def test_a_name_that_changes_its_address_gains_nothing(site: Site) -> None
 
 
 async def test_a_refusal_does_not_show_the_network(site: Site) -> None:
-    said = await refusal_of("http://inside.example/hooks?key=CANARY")
+    said = await refusal_of("http://inside.example/hooks/CANARY?key=CANARY")
     assert "10.0.0.5" not in said
     assert "CANARY" not in said
 

@@ -12,13 +12,14 @@ from roomkit.abc.errors import FetchRefusedError
 from roomkit.models.enums import ChannelMediaType
 from roomkit_plugins.wire.connection import check_headers
 from roomkit_plugins.wire.guard import AddressGuard
-from roomkit_plugins.wire.location import Location
+from roomkit_plugins.wire.location import Location, refused
 
 __all__ = ["CARRIED", "HTTPChannelConfig", "HTTPProviderConfig"]
 
 CARRIED = (ChannelMediaType.TEXT, ChannelMediaType.RICH)
 REMEDY = "for a host of your own network set allow_private_hosts of HTTPProviderConfig"
 
+_ORIGIN = re.compile(r"(?i:https?)://[^/?#\\]*")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _RESERVED = frozenset(
     {
@@ -90,7 +91,7 @@ class HTTPProviderConfig(BaseModel):
     @model_validator(mode="after")
     def _check_url(self) -> Self:
         try:
-            location = self.location
+            location = _read(self.webhook_url)
             if location.host == "localhost" and not self.allow_private_hosts:
                 raise ValueError(f"webhook_url leads to this machine: {REMEDY}")
             AddressGuard(remedy=REMEDY, any_address=self.allow_private_hosts).check(location)
@@ -102,7 +103,7 @@ class HTTPProviderConfig(BaseModel):
 
     @property
     def location(self) -> Location:
-        """Where `webhook_url` leads. Raises FetchRefusedError."""
+        """Where `webhook_url` leads."""
         return Location.of(self.webhook_url)
 
     @property
@@ -110,3 +111,17 @@ class HTTPProviderConfig(BaseModel):
         """What messages are signed with, the current secret first."""
         given = (self.secret, self.previous_secret)
         return tuple(each.get_secret_value() for each in given if each is not None)
+
+
+def _read(url: str) -> Location:
+    """Return where a URL leads, without its path, which may hold a key and is in no error.
+
+    Raises FetchRefusedError.
+    """
+    origin = _ORIGIN.match(url)
+    location = Location.of(origin[0] if origin is not None else "")
+    try:
+        Location.of(url)
+    except FetchRefusedError:
+        raise refused(location.url, "it is not a plain http:// or https:// URL") from None
+    return location

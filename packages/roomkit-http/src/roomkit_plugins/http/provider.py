@@ -180,7 +180,8 @@ class WebhookHTTPProvider(HTTPProvider):
         """Return the addresses of the host, all of them checked, in half of the time."""
         try:
             async with asyncio.timeout(self._config.timeout / 2):
-                return await self._guard.addresses(self._location)
+                # A refusal quotes the URL, whose path may hold a key.
+                return await self._guard.addresses(self._location._replace(target="/"))
         except FetchRefusedError as error:
             raise self._origin.refused(str(error), error_code=ErrorCode.PERMISSION) from error
         except (FetchFailedError, TimeoutError) as error:
