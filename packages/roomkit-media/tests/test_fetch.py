@@ -89,3 +89,15 @@ async def test_the_next_address_is_tried_when_one_cannot_be_reached(site: Site) 
         f"https://files.test:{site.port}/a", limit=1000
     )
     assert found.data == PNG
+
+
+async def test_the_url_of_a_file_is_in_no_log(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """It may be signed."""
+    caplog.set_level("INFO")
+    site.answer("/a?key=CANARY")
+    trusting = ssl.create_default_context()
+    AUTHORITY.configure_trust(trusting)
+    config = FetchConfig(allow_hosts=(f"files.test:{site.port}",))
+    fetch = PinnedFetch(config, resolver=resolve, ssl_context=trusting)
+    await fetch(f"https://files.test:{site.port}/a?key=CANARY", limit=1000)
+    assert "CANARY" not in caplog.text

@@ -139,6 +139,17 @@ async def test_an_event_without_an_id_has_not_the_one_before(events: EventServer
     assert (await source.healthcheck()).metadata == {"unparsed": 0, "ignored": 1}
 
 
+async def test_the_url_is_in_no_log(events: EventServer, caplog: pytest.LogCaptureFixture) -> None:
+    """User, password and query may be keys."""
+    caplog.set_level("INFO")
+    await events.say(said(1))
+    url = events.url.replace("://", "://ann:CANARY@")
+    emitted = Emitted()
+    async with running(SSESource(url, "chat", params={"key": "CANARY"}), emitted):
+        await emitted.all()
+    assert "CANARY" not in caplog.text
+
+
 # -- connections that break --------------------------------------------------------------------
 
 

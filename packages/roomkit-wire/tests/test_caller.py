@@ -99,3 +99,16 @@ async def test_a_client_of_the_program_stays_its_own() -> None:
         await caller.call("GET", url, headers={})
         await caller.close()
         assert not client.is_closed
+
+
+async def test_the_url_of_a_request_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """It may hold a key; requests of other clients stay in the library's log."""
+    caplog.set_level("INFO")
+    async with vendor(OK) as url:
+        caller = HTTPCaller(ORIGIN, httpx2, timeout=5.0)
+        await caller.call("POST", f"{url}/CANARY", headers={}, body=b"hello")
+        await caller.close()
+        assert "CANARY" not in caplog.text
+        async with httpx2.AsyncClient() as other:
+            await other.get(f"{url}/other")
+    assert "/other" in caplog.text

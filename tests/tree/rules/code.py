@@ -11,8 +11,8 @@ STARTERS = ("create_task", "ensure_future")
 OUTSIDE_A_KIT = ("roomkit.kernel.runtime.supervisor", "roomkit_plugins.testing")
 """The supervisor itself, and what only tests run."""
 
-OWN_LOGGERS = ("roomkit.abc.log", "roomkit_plugins.testing")
-"""Where the loggers are made, and what only tests run."""
+OWN_LOGGERS = ("roomkit.abc.log", "roomkit_plugins.wire.request_log", "roomkit_plugins.testing")
+"""Where the loggers are made, what filters a library's logger and writes nothing, and what only tests run."""
 LOGGERS = ("_log", "log", "logger")
 LOG_CALLS = ("debug", "info", "warning", "error", "critical", "exception", "log")
 

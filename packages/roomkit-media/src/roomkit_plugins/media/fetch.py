@@ -22,6 +22,7 @@ from roomkit.authoring.sniffing import SNIFFED_BYTES, matches_type, sniffed_type
 from roomkit_plugins.media.config import FetchConfig
 from roomkit_plugins.wire.guard import Address, AddressGuard, Resolver, resolve
 from roomkit_plugins.wire.location import Location, refused
+from roomkit_plugins.wire.request_log import unlogged
 
 __all__ = ["PinnedFetch"]
 
@@ -90,7 +91,8 @@ class PinnedFetch(GuardedFetch):
         problem: Exception | None = None
         for address in await self._guard.addresses(location):
             try:
-                return await self._ask(address, location, headers, limit, types)
+                with unlogged():  # a URL may be signed
+                    return await self._ask(address, location, headers, limit, types)
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 problem = error
             except httpx2.HTTPError as error:

@@ -15,6 +15,7 @@ from roomkit_plugins.sources.connected import ConnectedSource
 from roomkit_plugins.sources.errors import SourceBrokenError
 from roomkit_plugins.sources.wire import parse_event
 from roomkit_plugins.wire.connection import plain_headers
+from roomkit_plugins.wire.request_log import unlogged
 from roomkit_plugins.wire.sdk import needed
 from roomkit_plugins.wire.tls import shared_context
 
@@ -105,7 +106,8 @@ class SSESource(ConnectedSource):
         """Ask for the stream and read it. Returns if the server has nothing more to say."""
         position = {} if self.last_event_id is None else {"Last-Event-ID": self.last_event_id.encode()}
         request = client.build_request("GET", self._config.url, headers=position)  # type: ignore[arg-type]
-        answer = await self._unless_stopped(client.send(request, stream=True))
+        with unlogged():
+            answer = await self._unless_stopped(client.send(request, stream=True))
         try:
             if answer.status_code == 204:
                 return

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from roomkit_plugins.wire.origin import Origin
+from roomkit_plugins.wire.request_log import unlogged
 from roomkit_plugins.wire.tls import shared_context
 
 __all__ = ["HTTPAnswer", "HTTPCaller"]
@@ -64,8 +65,9 @@ class HTTPCaller:
         """
         http = self._http
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._ask(method, url, headers, body, tls_name)
+            with unlogged():
+                async with asyncio.timeout(self._timeout):
+                    return await self._ask(method, url, headers, body, tls_name)
         except (http.ConnectError, http.ConnectTimeout, http.PoolTimeout) as error:
             raise self._origin.not_reached(error) from error
         except (http.TimeoutException, TimeoutError) as error:
