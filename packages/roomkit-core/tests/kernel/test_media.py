@@ -247,7 +247,7 @@ async def test_a_reference_to_another_rooms_file_is_refused() -> None:
     for url in (ref.url, "media:absent"):
         content = MediaContent(url=url, mime_type="image/png")
         for each in (content, CompositeContent(parts=(content,))):
-            with pytest.raises(InvalidInputError, match="no file of that room"):
+            with pytest.raises(InvalidInputError, match="not a file of that room"):
                 await kit.send_event("room", "ann", each)
     assert await messages(kit) == []
     await kit.close()
@@ -789,7 +789,7 @@ async def test_the_picture_of_a_card_is_a_file_like_any_other(wrapped) -> None:
     assert shown.cards[0]["media_url"].startswith("data:image/png")
     assert (await kit.media.shown(stored, MediaForm.TEXT)).cards[0].get("media_url") is None
     assert [each.id for each in (await kit.export_room("room")).media] == [url.removeprefix("media:")]
-    with pytest.raises(InvalidInputError, match="no file of that room"):
+    with pytest.raises(InvalidInputError, match="not a file of that room"):
         await kit.send_event("room", "ann", RichContent(body="x", cards=({"media_url": "media:other"},)))
     await kit.erase_room("room")
     clock.advance(1)
