@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from roomkit import RoomKit, TextContent
 from roomkit.models import EventType
 from roomkit.models.content import text_of
