@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -60,6 +61,20 @@ async def _answers(host: str, port: int) -> bool:
             return False
 
 
+async def _trickling(settings: Settings) -> object:
+    """Return whether a client that never finishes its request is hung up on within two seconds."""
+    kit = RoomKit(plugins=PluginManager(entry_points=()))
+    async with kit, KitServer(kit, ServerConfig.model_validate({"port": 0, **settings})) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        try:
+            writer.write(b"GET /health/live HTTP/1.1\r\n")
+            return await asyncio.wait_for(reader.read(), 2.0) == b""
+        except TimeoutError:
+            return False
+        finally:
+            writer.close()
+
+
 _LIST = ("GET", "/v1/rooms", {"headers": _SIGNED})
 _STRANGER = ("GET", "/v1/rooms", {"headers": {"Authorization": "Bearer wrong"}})
 _LARGE = ("POST", "/v1/rooms", {"headers": _SIGNED, "json": {"metadata": {"a": "x" * 2000}}})
@@ -78,6 +93,7 @@ SERVER = Subject(
         "mcp": Change(True, _KEYS, _asking(("POST", "/mcp", {"json": {}}))),
         "address_rate_limit": Change(_ONE, _KEYS, _asking(_LIST, _LIST, _LIST)),
         "refusal_rate_limit": Change(_ONE, _KEYS, _asking(_STRANGER, _STRANGER, _STRANGER)),
+        "head_timeout": Change(0.2, observe=_trickling),
         "max_body_bytes": Change(1000, _KEYS, _asking(_LARGE)),
     },
     real_time=True,

@@ -525,6 +525,24 @@ async def scene_source_that_waits(stage, sight):
     await stage.kit.detach_source("alice")
 
 
+class Garbled(ScriptedSource):
+    """A source that gets something which is no message."""
+
+    async def start(self, emit):
+        self.services.report(
+            "source_unparsed", channel_id="alice", source_name=self.name, error="no JSON", bytes=3, unparsed=1
+        )
+        await super().start(emit)
+
+
+async def scene_source_that_reports(stage, sight):
+    """What came is reported, as the sources of plugins do it."""
+    await stage.socket("alice")
+    await stage.kit.attach_source("alice", Garbled([]))
+    await asyncio.sleep(1)  # virtual time
+    await stage.kit.detach_source("alice")
+
+
 async def scene_meeting_rooms(stage, sight):
     """Two rooms that meet, and a message that comes meanwhile."""
     await stage.open("other")
