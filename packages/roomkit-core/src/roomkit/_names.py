@@ -166,7 +166,7 @@ def _lazy_module(module: str, names: Collection[str], load: Lookup) -> tuple[Loo
     def __dir__() -> list[str]:
         return _listing(module, names)
 
-    _explain(module, names.__contains__, load)
+    _explain(module, names.__contains__, load, names)
     return __getattr__, __dir__
 
 
@@ -182,22 +182,38 @@ class _Explanations:
     """The last finder of the import system: says why a public name cannot be imported.
 
     `from roomkit import X` looks for the attribute, then for the module `roomkit.X`, which gets here. Without
-    it Python would say only that the name cannot be imported.
+    it Python would say only that the name cannot be imported. Python suggests a name by itself, though among
+    at most 750, and `roomkit` has more.
     """
 
     def __init__(self) -> None:
-        self._packages: dict[str, tuple[Callable[[str], bool], Lookup]] = {}  # bound: lazy packages
+        # bound: lazy packages
+        self._packages: dict[str, tuple[Callable[[str], bool], Lookup, Collection[str]]] = {}
 
-    def add(self, package: str, offers: Callable[[str], bool], load: Lookup) -> None:
-        """Explain the names that `package` offers by loading them, which raises the reason."""
-        self._packages[package] = offers, load
+    def add(
+        self, package: str, offers: Callable[[str], bool], load: Lookup, names: Collection[str] = ()
+    ) -> None:
+        """Explain the names that `package` offers by loading them, which raises the reason.
+
+        For a slip of one of `names` that is suggested.
+        """
+        self._packages[package] = offers, load, names
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        """Find nothing; raise ImportError if `fullname` is a public name that cannot be loaded."""
+        """Find nothing; raise ImportError for a public name that cannot be loaded, and for a slip of one.
+
+        Modules have names in lower case, so nothing that may be one is taken for a slip.
+        """
         package, _, name = fullname.rpartition(".")
-        offers, load = self._packages.get(package, (None, None))
-        if offers is not None and load is not None and offers(name):
+        if package not in self._packages:
+            return
+        offers, load, names = self._packages[package]
+        if offers(name):
             load(name)
+        elif not name.islower() and (close := nearest(name, names)):
+            raise ImportError(
+                f"cannot import name {name!r} from {package!r}. Did you mean: {close!r}?", name=fullname
+            )
 
 
 _EXPLANATIONS = _Explanations()

@@ -178,7 +178,8 @@ def findable(argument: Any) -> Any:
     if isinstance(argument, str):
         return argument if is_key(argument, longest=sys.maxsize) else _Nowhere(argument)
     if isinstance(argument, list | tuple):
-        return type(argument)(map(findable, argument))
+        mended = map(findable, argument)
+        return argument._make(mended) if hasattr(argument, "_make") else type(argument)(mended)
     if is_dataclass(argument) and not isinstance(argument, type):
         return replace(
             argument, **{each.name: findable(getattr(argument, each.name)) for each in fields(argument)}
