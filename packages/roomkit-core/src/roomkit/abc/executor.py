@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
+
+from roomkit._dataclasses import dataclass
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.errors import InvalidInputError
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.enums import HookTrigger
 from roomkit.models.telemetry import SpanKind
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.errors import CloseError, InvalidInputError, KitClosedError
 from roomkit.kernel.runtime.closing import Closing
 from roomkit.kernel.runtime.scope import inside

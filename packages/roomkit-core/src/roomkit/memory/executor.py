@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.executor import QuarantinedTurn
 from roomkit.authoring.turns.executor import QueueTurnExecutor
 from roomkit.authoring.turns.queue import (

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count, takewhile
 from operator import attrgetter
 from types import MappingProxyType
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.errors import DeliveryNotFoundError, StoreError
 from roomkit.abc.store import NOTHING_COMPLETED, Claimed, Completed, Entry
 from roomkit.memory.homes import HomeTable

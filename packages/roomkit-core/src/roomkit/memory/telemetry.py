@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import perf_counter
 from typing import Any
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.log import get_logger
 from roomkit.abc.telemetry import TelemetryProvider
 from roomkit.models.base import new_id

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.base import EMPTY, Json, Record
 from roomkit.models.values import Id, Text, VendorJson
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from pydantic import Field, field_validator
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.base import EMPTY, Json, Record, utcnow
 from roomkit.models.enums import (
     Access,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self, override
 
 from pydantic import Field
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.base import EMPTY, Json, Record
 from roomkit.models.content import EventContent, readable_content
 from roomkit.models.enums import DeliveryState, EventType, ReceiptState

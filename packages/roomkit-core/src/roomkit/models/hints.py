@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from roomkit._dataclasses import dataclass
 
 __all__ = [
     "EmailHints",

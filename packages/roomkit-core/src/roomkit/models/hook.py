@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.base import EMPTY, Json
 from roomkit.models.enums import HookTrigger
 from roomkit.models.vocabulary import about

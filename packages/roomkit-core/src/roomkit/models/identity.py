@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
 from pydantic import Field
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.base import EMPTY, Json, Record
 from roomkit.models.enums import IdentificationStatus
 from roomkit.models.hook import InjectedEvent

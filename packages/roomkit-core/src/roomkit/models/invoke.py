@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.webhook import WebhookAnswer
 

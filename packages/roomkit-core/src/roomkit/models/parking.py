@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.base import EMPTY, Json, Record
 from roomkit.models.values import Key, Label, Reference, Text
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from datetime import time as clock_time
 from typing import Literal
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.base import Record
 from roomkit.models.event import RoomEvent
 from roomkit.models.values import Label

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.base import utcnow
 from roomkit.models.enums import ChannelType
 

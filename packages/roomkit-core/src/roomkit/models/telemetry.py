@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum, unique
 from typing import Any
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.base import new_id, utcnow
 
 __all__ = ["Attr", "Span", "SpanKind"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Literal
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.base import EMPTY, utcnow
 
 __all__ = ["ProtocolTrace"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, parse_qsl
 
 from pydantic_core import from_json
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.base import EMPTY, utcnow
 
 if TYPE_CHECKING:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.vocabulary import OpenVocabulary
 
 

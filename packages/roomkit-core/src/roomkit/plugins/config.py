@@ -49,11 +49,12 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from roomkit._dataclasses import dataclass
 from roomkit._names import nearest
 from roomkit.models.channel import BINDING_DEFAULTS, binding_defaults
 from roomkit.models.options import Count, KitOptions, Seconds

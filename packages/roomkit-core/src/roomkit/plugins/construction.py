@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import RoomKitError
 from roomkit.abc.identity import IdentityResolver

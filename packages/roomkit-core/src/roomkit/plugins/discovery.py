@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.vocabulary import is_declared
 from roomkit.plugins.absence import unknown_kind
 from roomkit.plugins.components import ComponentKind, ComponentState, Plugin

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.log import traceback_lines
 
 _LINES = 3

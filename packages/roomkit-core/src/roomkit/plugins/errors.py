@@ -6,8 +6,8 @@ Each message says what happened, to which object, and what to do next.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.errors import RoomKitError
 from roomkit.models.escaping import printable
 

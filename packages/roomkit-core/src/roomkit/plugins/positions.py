@@ -6,8 +6,9 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
+
+from roomkit._dataclasses import dataclass
 
 _ENDS_OF_KEYS = re.compile(r"[:.\[ ]|$")
 _ARRAY_OF_TABLES = re.compile(r"\s*\[\[(.+?)\]\]")

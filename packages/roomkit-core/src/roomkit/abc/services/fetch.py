@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+
+from roomkit._dataclasses import dataclass
 
 __all__ = ["Fetched", "GuardedFetch"]
 

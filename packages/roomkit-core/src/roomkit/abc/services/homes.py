@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from roomkit._dataclasses import dataclass
 
 if TYPE_CHECKING:
     from roomkit.abc.services.rooms import Excerpt

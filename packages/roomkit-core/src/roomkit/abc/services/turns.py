@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.enums import ChannelDirection
 
 if TYPE_CHECKING:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
+
+from roomkit._dataclasses import dataclass
 
 if TYPE_CHECKING:
     from roomkit.abc.store.media import MediaUse

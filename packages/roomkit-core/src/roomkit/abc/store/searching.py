@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.store.queries import EventQuery
 from roomkit.models.searching import best_hits, hits_in, is_searched, phrases_of

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.voice.checks import Checked, Milliseconds
 from roomkit.abc.voice.errors import AudioFormatError
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Flag, auto
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.voice.audio import AudioChunk, AudioFrame
 from roomkit.abc.voice.callbacks import BackendCallbacks

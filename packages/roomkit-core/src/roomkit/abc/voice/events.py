@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.voice.audio import AudioFrame
 from roomkit.abc.voice.session import VoiceSession
 

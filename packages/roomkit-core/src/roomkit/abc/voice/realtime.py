@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.errors import ErrorCode
 from roomkit.abc.voice.audio import AudioFormat
 from roomkit.abc.voice.checks import Checked, Milliseconds, Positive, wrong

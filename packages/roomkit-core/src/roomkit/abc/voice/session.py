@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from enum import StrEnum, unique
 from functools import partial
 from typing import Any, Literal
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.log import get_logger
 from roomkit.abc.voice.audio import AudioFormat

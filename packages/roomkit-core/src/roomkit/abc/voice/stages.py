@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum, unique
 from typing import Annotated, Any, Self
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.voice.audio import AudioFormat, AudioFrame
 from roomkit.abc.voice.checks import Checked, Limit, Milliseconds
 from roomkit.abc.voice.errors import VoiceUnsupportedError

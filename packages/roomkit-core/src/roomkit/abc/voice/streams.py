@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Literal
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.voice.audio import AudioFrame
 from roomkit.abc.voice.checks import Checked, Milliseconds, PositiveCount, ZeroToOne
 

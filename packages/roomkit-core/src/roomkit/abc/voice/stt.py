@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.voice.audio import AudioChunk, AudioFormat, AudioFrame, TimedWord
 from roomkit.abc.voice.checks import Checked, Milliseconds, ZeroToOne
 from roomkit.abc.voice.errors import VoiceUnsupportedError

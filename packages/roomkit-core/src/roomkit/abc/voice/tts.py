@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.voice.audio import AudioChunk, AudioFormat
 from roomkit.abc.voice.checks import Checked, Milliseconds, Positive
 from roomkit.abc.voice.errors import VoiceUnsupportedError

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum, unique
 from itertools import pairwise
 from math import inf
 from typing import Any, ClassVar, Literal
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.voice.checks import Checked, Count, Milliseconds, Positive, PositiveCount, ZeroToOne, wrong
 
 __all__ = [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.clock import SystemClock
 from roomkit.abc.errors import InvalidInputError
 from roomkit.kernel.flow.contract import check_flags, check_media, check_store, made_locks, made_realtime

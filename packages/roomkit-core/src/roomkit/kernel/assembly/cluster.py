@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from roomkit._dataclasses import dataclass
 from roomkit.kernel.cluster.keeper import LeaseKeeper
 from roomkit.kernel.cluster.reclaim import Reclaim
 from roomkit.kernel.cluster.starts import ChannelStarts

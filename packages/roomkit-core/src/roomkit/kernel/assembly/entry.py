@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from roomkit._dataclasses import dataclass
 from roomkit.authoring.limits import TokenBucketRateLimiter
 from roomkit.kernel.delivery.receipts import Receipts
 from roomkit.kernel.inbound.arrivals import Arrivals

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
 from roomkit.kernel.cluster.timers import TimerRunner
 from roomkit.kernel.commit.hooks import HookEngine

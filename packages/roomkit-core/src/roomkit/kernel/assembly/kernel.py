@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from roomkit._dataclasses import dataclass
 from roomkit.kernel.assembly.backends import Backends
 from roomkit.kernel.assembly.cluster import ClusterParts, build_cluster
 from roomkit.kernel.assembly.entry import EntryParts, build_entry

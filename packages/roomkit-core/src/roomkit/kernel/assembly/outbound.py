@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from roomkit._dataclasses import dataclass
 from roomkit.authoring.limits import TokenBucketRateLimiter
 from roomkit.kernel.cluster.unclaimed import Unclaimed
 from roomkit.kernel.commit.ledger import OutcomeWriter

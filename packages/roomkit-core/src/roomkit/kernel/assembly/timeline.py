@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from roomkit._dataclasses import dataclass
 from roomkit.kernel.commit.departures import Departures
 from roomkit.kernel.commit.planner import CommitPlanner
 from roomkit.kernel.commit.writer import Writer

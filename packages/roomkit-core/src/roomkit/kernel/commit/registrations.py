@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.errors import HookRegistrationError
 from roomkit.abc.namespaces import present_plugin
 from roomkit.authoring.coroutines import may_wait

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.records import checked
 from roomkit.kernel.commit.registrations import HookFailure, HookRegistration

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.errors import (
     DuplicateEventError,
     InvalidInputError,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import ValidationError
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.attributes import mistyped
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import ForeignCodeError, InvalidInputError, RoomNotFoundError

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, fields
 from typing import TYPE_CHECKING, Any
 
+from roomkit._dataclasses import dataclass
 from roomkit.models.base import EMPTY
 from roomkit.models.enums import EventStatus
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.store import Commit, Entry
 
 __all__ = ["QuietCommit"]

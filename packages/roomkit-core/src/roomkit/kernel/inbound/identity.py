@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.attributes import read_attribute
 from roomkit.abc.errors import ForeignCodeError, HookRegistrationError, InvalidInputError
 from roomkit.abc.log import get_logger

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.attributes import mistyped, read, read_attribute
 from roomkit.abc.errors import (
     ForeignCodeError,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.attributes import mistyped, read
 from roomkit.abc.errors import (
     ChannelNotRegisteredError,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.errors import RoomBusyError, RoomNotFoundError, StaleRoomError
 from roomkit.abc.log import get_logger
 from roomkit.abc.store import Move

@@ -12,10 +12,10 @@ import re
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, override
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
 from roomkit.models.base import new_id
 from roomkit.models.telemetry import Attr, SpanKind
