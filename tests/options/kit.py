@@ -43,7 +43,7 @@ from roomkit_plugins.testing import (
 from roomkit_plugins.twilio import TwilioConfig, TwilioSMSProvider
 from tests.options.mechanism import Change, Observe, Settings, Subject
 
-__all__ = ["KIT"]
+__all__ = ["ANN", "KIT", "a_kit", "now", "say", "shared_parts"]
 
 ANN = "+14165550123"
 _ACCOUNT = TwilioConfig(account_sid=f"AC{0:032}", auth_token=SecretStr("token"))
@@ -189,7 +189,7 @@ class _Leases(SharedStore):
         return await super().open_lease(seconds, **options)
 
 
-def _shared(store: InMemoryStore | None = None) -> dict[str, Any]:
+def shared_parts(store: InMemoryStore | None = None) -> dict[str, Any]:
     """Return the parts of a worker that has others beside it."""
     return {
         "store": store or SharedStore(),
@@ -201,7 +201,7 @@ def _shared(store: InMemoryStore | None = None) -> dict[str, Any]:
 
 async def _lease(settings: Settings) -> object:
     store = _Leases()
-    async with a_kit(settings, **_shared(store)):
+    async with a_kit(settings, **shared_parts(store)):
         return store.seconds
 
 
@@ -212,7 +212,7 @@ async def _poisonous_timer(settings: Settings) -> object:
     async def handle(timer: Any) -> None:
         fired.append(timer.id)
 
-    async with a_kit(settings, **_shared(store)) as kit:
+    async with a_kit(settings, **shared_parts(store)) as kit:
         at = kit.clock.now().replace(hour=1)
         await kit.services.timers.set("call", at, id="c1", data={})
         (timer,) = await store.find_timers()
@@ -224,7 +224,7 @@ async def _poisonous_timer(settings: Settings) -> object:
 
 async def _unclaimed(settings: Settings) -> object:
     """Leave a delivery of a channel that no worker has."""
-    parts = _shared()
+    parts = shared_parts()
     async with a_kit({}, RecordingChannel("ann"), RecordingChannel("bob"), **parts):
         pass
     plan = load_config({"kit": settings}).kit.given()
@@ -296,7 +296,7 @@ async def _signed(settings: Settings) -> object:
 
 async def _home(settings: Settings) -> object:
     """Return what another worker is notified of the one that has a call."""
-    parts = _shared()
+    parts = shared_parts()
     async with a_kit(settings, voice := RecordingChannel("voice"), **parts) as kit:
         assert voice.services is not None
         await voice.services.homes.take("r")
@@ -335,7 +335,7 @@ async def _local_time(settings: Settings) -> object:
 
 
 async def _shared_store(settings: Settings) -> object:
-    parts = {**_shared()}
+    parts = {**shared_parts()}
     del parts["single_process"]
     try:
         async with a_kit(settings, **parts):

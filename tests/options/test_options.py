@@ -9,6 +9,7 @@ import pytest
 
 from roomkit.plugins import default_manager
 from tests.options.agents import AGENTS
+from tests.options.bindings import BINDINGS
 from tests.options.channels import CHANNELS
 from tests.options.http import HTTP
 from tests.options.kit import KIT
@@ -17,7 +18,10 @@ from tests.options.server import SERVER
 from tests.options.sources import SOURCES
 from tests.options.vendors import VENDORS
 
-SUBJECTS = {subject.name: subject for subject in (KIT, SERVER, *AGENTS, *CHANNELS, *HTTP, *SOURCES, *VENDORS)}
+SUBJECTS = {
+    subject.name: subject
+    for subject in (KIT, SERVER, *AGENTS, *BINDINGS, *CHANNELS, *HTTP, *SOURCES, *VENDORS)
+}
 OBSERVATIONS = Observations()
 LATER = {
     name: frozenset(options)
