@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from websockets.exceptions import InvalidStatus
 
 from roomkit import RoomKit
 from roomkit.abc import InvalidInputError, Route
@@ -235,6 +236,27 @@ async def test_routes_that_cannot_be_served_are_refused_at_the_start(path, names
     async with site_with(Plugin(path), ServerConfig(insecure_routes=names)) as site:
         with pytest.raises(InvalidInputError, match=words):
             await site.app.build()
+
+
+# -- how many connections ---------------------------------------------------------------------
+
+
+async def test_as_many_connections_as_configured_are_served_and_no_further_one(site: Site) -> None:
+    """Neither one that asks for a web socket."""
+    small = site.with_config(max_connections=2)
+    room = await small.room("acme", "ws")
+    url = await small.serve()
+    path = f"/v1/rooms/{room}/socket?participant_id=ann"
+    headers = {"Authorization": f"Bearer {key_of('acme')}"}
+    async with httpx2.AsyncClient(base_url=url) as one, small.socket(path, **headers):
+        assert (await one.get("/health/live")).status_code == 200
+        async with httpx2.AsyncClient(base_url=url) as third:
+            assert (await third.get("/health/live")).status_code == 503
+        with pytest.raises(InvalidStatus) as refused:
+            async with small.socket(path, **headers):
+                pass
+        assert refused.value.response.status_code == 503
+    await small.close()
 
 
 # -- the end ----------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def _uvicorn_config(app: Any, config: ServerConfig) -> uvicorn.Config:  # Any: u
         http=protocol_with(config.head_timeout),
         ws_max_size=config.max_frame_bytes,
         ws_per_message_deflate=False,  # chat is small; deflate costs more time and memory than it saves
-        limit_concurrency=config.max_connections,
+        limit_concurrency=config.max_connections + 1,  # uvicorn refuses at its limit, not above it
         timeout_graceful_shutdown=ceil(config.stop_timeout),
         proxy_headers=bool(config.trusted_proxies),
         forwarded_allow_ips=list(config.trusted_proxies),

@@ -1,4 +1,4 @@
-"""Connections that say nothing: HTTP/1.1 as uvicorn speaks it, and a deadline for the heads of requests."""
+"""HTTP/1.1 as uvicorn speaks it, with a deadline for the heads of requests and a limit that all count for."""
 
 from __future__ import annotations
 
@@ -41,6 +41,12 @@ class _Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_deadline()
         super().connection_lost(exc)
+
+    @override
+    def _should_upgrade(self) -> bool:
+        """Return whether a request becomes a web socket: not above the limit; uvicorn looks at it later."""
+        most = self.limit_concurrency
+        return super()._should_upgrade() and (most is None or len(self.connections) < most)
 
     def _is_head_awaited(self) -> bool:
         """Whether a head is not complete; after the upgrade to a web socket none is awaited."""
