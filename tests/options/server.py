@@ -20,6 +20,7 @@ from roomkit.plugins import PluginManager, hookimpl
 from roomkit_plugins.server import KitServer, ServerConfig, create_app
 from roomkit_plugins.websocket import WebSocketChannel
 from tests.options.mechanism import Change, Observe, Settings, Subject
+from tests.options.scripted import Found
 
 __all__ = ["SERVER"]
 
@@ -94,22 +95,10 @@ class _Plugin:
         ]
 
 
-class _Found:
-    """An entry point, as an installed package has it."""
-
-    group, name, value, dist = "roomkit", "acme", "acme", None
-
-    def __init__(self, plugin: _Plugin) -> None:
-        self._plugin = plugin
-
-    def load(self) -> _Plugin:
-        return self._plugin
-
-
 @asynccontextmanager
 async def _a_server(settings: Settings, plugin: _Plugin) -> AsyncIterator[KitServer]:
     """Serve a kit with a room, a web socket's channel and the plugin's routes by a real socket."""
-    async with RoomKit(plugins=PluginManager(entry_points=[_Found(plugin)])) as kit:
+    async with RoomKit(plugins=PluginManager(entry_points=[Found(plugin)])) as kit:
         kit.register_channel(WebSocketChannel("ws"))
         await kit.create_room("r")
         await kit.attach_channel("r", "ws")

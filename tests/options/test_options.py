@@ -14,13 +14,14 @@ from tests.options.channels import CHANNELS
 from tests.options.http import HTTP
 from tests.options.kit import KIT
 from tests.options.mechanism import Change, Observations, Settings, Subject, declared_options, unobserved
+from tests.options.memories import MEMORIES
 from tests.options.server import SERVER
 from tests.options.sources import SOURCES
 from tests.options.vendors import VENDORS
 
 SUBJECTS = {
     subject.name: subject
-    for subject in (KIT, SERVER, *AGENTS, *BINDINGS, *CHANNELS, *HTTP, *SOURCES, *VENDORS)
+    for subject in (KIT, SERVER, *AGENTS, *BINDINGS, *CHANNELS, *HTTP, *MEMORIES, *SOURCES, *VENDORS)
 }
 OBSERVATIONS = Observations()
 LATER = {
