@@ -17,11 +17,12 @@ from tests.options.mechanism import Change, Observations, Settings, Subject, dec
 from tests.options.memories import MEMORIES
 from tests.options.server import SERVER
 from tests.options.sources import SOURCES
+from tests.options.tools import TOOLS
 from tests.options.vendors import VENDORS
 
 SUBJECTS = {
     subject.name: subject
-    for subject in (KIT, SERVER, *AGENTS, *BINDINGS, *CHANNELS, *HTTP, *MEMORIES, *SOURCES, *VENDORS)
+    for subject in (KIT, SERVER, *AGENTS, *BINDINGS, *CHANNELS, *HTTP, *MEMORIES, *SOURCES, *TOOLS, *VENDORS)
 }
 OBSERVATIONS = Observations()
 LATER = {
