@@ -149,3 +149,44 @@ async def test_the_certificate_is_checked_for_the_name() -> None:
             await provider.close()
     assert names == ["system.test", "other.test"]
     assert len(site.requests) == 1
+
+
+# -- roomkit check --live -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", [name for name in NAMES if name != "localhost"])
+async def test_a_probe_refuses_a_name_that_leads_inside(site: Site, host: str) -> None:
+    """As a message is refused, and without its path, which may hold a key."""
+    config = HTTPProviderConfig(webhook_url=f"http://{host}:{site.port}/canary")
+    provider = WebhookHTTPProvider(config, resolver=resolve)
+    with pytest.raises(ProviderError, match=host) as caught:
+        await provider.probe()
+    await provider.close()
+    assert caught.value.error_code is ErrorCode.PERMISSION
+    assert "canary" not in str(caught.value)
+    assert site.connections == 0
+
+
+async def test_a_probe_says_what_was_checked_and_makes_no_connection(site: Site) -> None:
+    async def both(host: str, port: int) -> Sequence[str]:
+        return ("127.0.0.1", "::1")
+
+    config = HTTPProviderConfig(webhook_url=f"http://shop.example:{site.port}/", allow_private_hosts=True)
+    provider = WebhookHTTPProvider(config, resolver=both)
+    assert await provider.probe() == (
+        "shop.example has 2 addresses that may be posted to; nothing was posted, so that the path and the "
+        "secret are not checked"
+    )
+    await provider.close()
+    assert site.connections == 0
+
+
+async def test_a_probe_of_a_name_without_addresses_names_it() -> None:
+    async def nothing(host: str, port: int) -> Sequence[str]:
+        raise OSError("no such name")
+
+    provider = WebhookHTTPProvider(HTTPProviderConfig(webhook_url="https://shop.example/"), resolver=nothing)
+    with pytest.raises(ProviderError, match=r"the endpoint at shop\.example cannot be reached") as caught:
+        await provider.probe()
+    await provider.close()
+    assert caught.value.error_code is ErrorCode.CONNECTION

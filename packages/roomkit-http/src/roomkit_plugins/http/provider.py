@@ -129,6 +129,22 @@ class WebhookHTTPProvider(HTTPProvider):
             return False
         return is_recent(timestamp, now=self._now(), tolerance=self._config.tolerance)
 
+    async def probe(self) -> str:
+        """Return that the host leads to addresses that may be posted to; see `SupportsProbe`.
+
+        Nothing is posted, and no connection is made: a post is a message, and of no other request it is known
+        that the endpoint takes it. Raises ProviderError.
+        """
+        host = self._location.host
+        if self._given is not None:
+            return f"{host} is reached by the program's own http_client, so that nothing was checked"
+        count = len(await self._addresses())
+        addresses = "1 address" if count == 1 else f"{count} addresses"
+        return (
+            f"{host} has {addresses} that may be posted to; nothing was posted, so that the path and the "
+            "secret are not checked"
+        )
+
     @override
     async def close(self) -> None:
         await self._client.close()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from roomkit.abc.errors import ProviderError
+from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit_plugins.twilio.errors import ORIGIN, api_error
 from roomkit_plugins.wire.caller import HTTPAnswer, HTTPCaller
 from roomkit_plugins.wire.sdk import LazyClient, needed
@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 
     from roomkit_plugins.twilio.config import TwilioConfig
     from twilio.rest import Client
+    from twilio.rest.api.v2010.account import AccountInstance
     from twilio.rest.api.v2010.account.message import MessageInstance
 
 __all__ = ["TwilioAPI", "basic_auth"]
+
+_NO_MESSAGE = "SM" + "0" * 32
+
+type Credentials = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class _Made:
     """What writes requests, and what sends them."""
 
     sdk: Client
+    account: Client
+    """The same with the auth token: a standard API key may not read its account."""
     caller: HTTPCaller
 
 
@@ -59,6 +66,30 @@ class TwilioAPI:
         if not created.sid:
             raise ORIGIN.bad_response("a message without its sid")
         return created
+
+    async def fetch_account(self) -> AccountInstance:
+        """Return the account, asked for with the auth token. Raises ProviderError."""
+        made = await self._client.get()
+        try:
+            found = await made.account.api.accounts(self._config.account_sid).fetch_async()
+        except ProviderError:
+            raise
+        except Exception as error:  # the SDK takes the answer apart, and checks nothing
+            raise ORIGIN.bad_response(f"no account ({type(error).__name__})") from error
+        if found.sid != self._config.account_sid or not isinstance(found.status, str):
+            raise ORIGIN.bad_response("it is not the account that was asked for")
+        return found
+
+    async def check_credentials(self) -> None:
+        """Ask for a message that is not there, which only an accepted key learns. Raises ProviderError."""
+        made = await self._client.get()
+        try:
+            await made.sdk.messages(_NO_MESSAGE).fetch_async()
+        except ProviderError as error:
+            if error.error_code is not ErrorCode.NOT_FOUND:
+                raise
+        except Exception as error:
+            raise ORIGIN.bad_response(f"no message ({type(error).__name__})") from error
 
     async def close(self) -> None:
         """Close the connections; requests under way fail. Idempotent."""
@@ -96,19 +127,20 @@ class TwilioAPI:
                 timeout: Any = None,
                 allow_redirects: Any = False,
             ) -> Any:
-                answer = await send(caller, method, url, params, data, headers or {})
+                answer = await send(caller, method, url, params, data, {**(headers or {}), **_basic(auth)})
                 return Response(answer.status, answer.body.decode(), dict(answer.headers))
 
-        user, password = self._config.credentials
-        client = Client(
-            user,
-            password,
-            account_sid=self._config.account_sid,
-            http_client=Connections(),
-            environment={"TWILIO_EDGE": "", "TWILIO_REGION": ""},  # base_url alone says where the API is
-        )
-        client.api.base_url = self._config.base_url.rstrip("/")
-        return _Made(client, caller)
+        def client(credentials: Credentials) -> Client:
+            made = Client(
+                *credentials,
+                account_sid=self._config.account_sid,
+                http_client=Connections(),
+                environment={"TWILIO_EDGE": "", "TWILIO_REGION": ""},  # base_url alone says where the API is
+            )
+            made.api.base_url = self._config.base_url.rstrip("/")
+            return made
+
+        return _Made(client(self._config.credentials), client(self._config.account_credentials), caller)
 
     async def _send(
         self, caller: HTTPCaller, method: str, url: str, params: Any, data: Any, headers: Any
@@ -116,8 +148,7 @@ class TwilioAPI:
         """Send what the SDK wrote; a list is sent under its name once for each member."""
         target = f"{url}?{urlencode(params, doseq=True)}" if params else url
         body = urlencode(data or {}, doseq=True).encode()
-        given = {**headers, **basic_auth(self._config)}
-        given["Content-Type"] = "application/x-www-form-urlencoded"
+        given = {**headers, "Content-Type": "application/x-www-form-urlencoded"} if body else headers
         answer = await caller.call(method, target, headers=given, body=body)
         if answer.status >= 400:
             raise self._refusal(answer)
@@ -134,5 +165,9 @@ class TwilioAPI:
 
 def basic_auth(config: TwilioConfig) -> dict[str, str]:
     """Return the header that the API and its media take."""
-    user, password = config.credentials
+    return _basic(config.credentials)
+
+
+def _basic(credentials: Credentials) -> dict[str, str]:
+    user, password = credentials
     return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}

@@ -101,6 +101,11 @@ class TwilioConfig(BaseModel):
         """The user and the password of the API: the key's, else the account's."""
         if self.api_key_sid is not None and self.api_key_secret is not None:
             return self.api_key_sid, self.api_key_secret.get_secret_value()
+        return self.account_credentials
+
+    @property
+    def account_credentials(self) -> tuple[str, str]:
+        """The user and the password of the account itself, which may ask what an API key may not."""
         return self.account_sid, self.auth_token.get_secret_value()
 
     @property

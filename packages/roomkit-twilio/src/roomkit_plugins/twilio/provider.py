@@ -11,6 +11,7 @@ from roomkit.models.delivery import ProviderResult
 from roomkit_plugins.twilio import wire
 from roomkit_plugins.twilio.client import TwilioAPI, basic_auth
 from roomkit_plugins.twilio.errors import ORIGIN
+from roomkit_plugins.twilio.probe import probed
 from roomkit_plugins.twilio.signature import Form, verified_form
 
 if TYPE_CHECKING:
@@ -74,6 +75,10 @@ class TwilioSMSProvider(SMSProvider):
     async def webhook(self, request: WebhookRequest, *, channel_id: str) -> Sequence[WebhookPart]:
         """Verify Twilio's signature, then return the one message or receipt. See `ReceivesWebhooks`."""
         return [wire.read_webhook(verified(request, self._config), channel_id)]
+
+    async def probe(self) -> str:
+        """Return that Twilio's account is active; nothing is sent. See `SupportsProbe`."""
+        return await probed(self._api, self._config)
 
     @override
     def file_headers(self, url: str) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import format_datetime
 from hashlib import sha1
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -125,6 +126,10 @@ class TwilioSimulator(HTTPSimulator):
     next requests for messages, in order; one that breaks off has taken its message. `report` sends status
     callbacks. With `duplicating`, each webhook is sent twice. With `advanced_opt_out` the vendor marks STOP
     and START in webhooks; it refuses to write to a number that said STOP (21610) in any case.
+
+    `api_keys` are standard keys by their SIDs: they may do everything but read the account; those in
+    `restricted_keys` may only send. An account whose
+    `status` is not `active` is shown as it is to its auth token, and can do nothing else (10001).
     """
 
     def __init__(
@@ -137,6 +142,8 @@ class TwilioSimulator(HTTPSimulator):
         rcs_senders: Sequence[str] = ("rcs:acme_agent",),
         webhook_url: str = "https://chat.example.org/webhooks/sms",
         advanced_opt_out: bool = False,
+        api_keys: Mapping[str, str] = MappingProxyType({}),
+        status: str = "active",
     ) -> None:
         super().__init__()
         self.account_sid = account_sid
@@ -146,6 +153,9 @@ class TwilioSimulator(HTTPSimulator):
         self.rcs_senders = tuple(rcs_senders)
         self.webhook_url = webhook_url
         self.advanced_opt_out = advanced_opt_out
+        self.api_keys = dict(api_keys)  # bound: one test
+        self.restricted_keys: set[str] = set()  # bound: one test
+        self.status = status
         self.duplicating = False
         self.messages: list[SimulatedMessage] = []  # bound: one test
         self.webhooks: list[TwilioWebhook] = []  # bound: one test
@@ -280,8 +290,18 @@ class TwilioSimulator(HTTPSimulator):
 
     async def handle(self, request: ReceivedRequest, exchange: Exchange) -> None:
         """Check who asks, and do what is asked."""
-        if credentials_of(request) != (self.account_sid, self.auth_token):
+        given = credentials_of(request)
+        is_account = given == (self.account_sid, self.auth_token)
+        is_key = given is not None and given in self.api_keys.items()
+        about = f"/2010-04-01/Accounts/{self.account_sid}.json"
+        if not is_account and (not is_key or request.path == about):
             await _send_failure(exchange, twilio_failure(401, 20003, "Authenticate"))
+        elif (request.method, request.path) == ("GET", about):
+            await exchange.send_json(200, self._account())
+        elif given is not None and given[0] in self.restricted_keys and request.method == "GET":
+            await _send_failure(exchange, twilio_failure(403, 20403, "Forbidden"))
+        elif self.status != "active":
+            await _send_failure(exchange, twilio_failure(403, 10001, "Account is not active"))
         elif (request.method, request.path) == ("POST", self._path("Messages.json")):
             await self._create(request, exchange)
         elif request.method == "GET" and (kept := self._files.get(request.path)) is not None:
@@ -289,6 +309,21 @@ class TwilioSimulator(HTTPSimulator):
         else:
             missing = f"The requested resource {request.path} was not found"
             await _send_failure(exchange, twilio_failure(404, 20404, missing))
+
+    def _account(self) -> dict[str, Any]:
+        """Return the account as the API shows it, with its token, as Twilio does."""
+        return {
+            "sid": self.account_sid,
+            "owner_account_sid": self.account_sid,
+            "friendly_name": "A simulated account",
+            "status": self.status,
+            "type": "Full",
+            "auth_token": self.auth_token,
+            "date_created": format_datetime(utcnow()),
+            "date_updated": format_datetime(utcnow()),
+            "uri": f"/2010-04-01/Accounts/{self.account_sid}.json",
+            "subresource_uris": {"messages": self._path("Messages.json")},
+        }
 
     def _path(self, name: str) -> str:
         return f"/2010-04-01/Accounts/{self.account_sid}/{name}"
