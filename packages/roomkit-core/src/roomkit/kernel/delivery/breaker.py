@@ -14,14 +14,15 @@ class CircuitBreaker:
     probe that ends without a verdict (it was cancelled) must call `record_abandoned`.
     """
 
-    __slots__ = ("_cooldown", "_failures", "_opened_at", "_probing", "_threshold")
+    __slots__ = ("_cooldown", "_failures", "_opened_at", "_threshold", "probe")
 
     def __init__(self, failure_threshold: int = 5, recovery_timeout: float = 60.0) -> None:
         self._threshold = failure_threshold
         self._cooldown = recovery_timeout
         self._failures = 0
         self._opened_at: float | None = None
-        self._probing = False
+        self.probe: asyncio.Event | None = None
+        """The probe under way, set when it ends; what waits for it then asks `allow_request` again."""
 
     @property
     def is_closed(self) -> bool:
@@ -49,9 +50,9 @@ class CircuitBreaker:
         """Return whether a request may go out now; True for the one probe of a half-open breaker."""
         if self._opened_at is None:
             return True
-        if self._probing or self.retry_after > 0:
+        if self.probe is not None or self.retry_after > 0:
             return False
-        self._probing = True
+        self.probe = asyncio.Event()
         return True
 
     def record_success(self) -> bool:
@@ -64,21 +65,26 @@ class CircuitBreaker:
         """Note a failure of the provider; return whether it opened the breaker."""
         self._failures += 1
         was_closed = self._opened_at is None
-        if self._probing or self._failures >= self._threshold:
+        if self.probe is not None or self._failures >= self._threshold:
             self._opened_at = asyncio.get_running_loop().time()
-            self._probing = False
+            self._end_probe()
             return was_closed
         return False
 
     def record_abandoned(self) -> None:
         """Note that a request ended without telling anything of the provider."""
-        self._probing = False
+        self._end_probe()
 
     def reset(self) -> None:
         """Close the breaker and forget the failures."""
         self._failures = 0
         self._opened_at = None
-        self._probing = False
+        self._end_probe()
+
+    def _end_probe(self) -> None:
+        probe, self.probe = self.probe, None
+        if probe is not None:
+            probe.set()
 
 
 class Breakers(dict[tuple[str, str | None], CircuitBreaker]):
@@ -94,4 +100,4 @@ class Breakers(dict[tuple[str, str | None], CircuitBreaker]):
     def forget(self, channel_id: str) -> None:
         """Remove the breakers of a channel."""
         for key in [key for key in self if key[0] == channel_id]:
-            del self[key]
+            self.pop(key).reset()  # what waits for its probe goes on

@@ -53,16 +53,21 @@ class Failover:
         """Go on to the next provider of the round, if the failure allows; return whether it was done."""
         if self.is_fixed or error.accepted is not False or not _is_providers(error.error_code):
             return False
-        if error.retryable:
+        if error.retryable and (self._retryable is None or _wait(error) <= _wait(self._retryable)):
             self._retryable = error
         if self._position + 1 == len(self._names):
             return False
         return await self._move(self._position + 1)
 
     def end_round(self, error: ProviderError) -> ProviderError:
-        """Return the error that says whether another round is worth it: one of any provider that is."""
+        """Return the error that says whether and when another round is worth it.
+
+        That is the one of any provider that may pass the soonest.
+        """
         worth, self._retryable = self._retryable, None
-        return error if error.retryable or worth is None or self.is_fixed else worth
+        if worth is None or self.is_fixed:
+            return error
+        return min(error, worth, key=_wait) if error.retryable else worth
 
     async def start_round(self) -> None:
         """Begin again with the first provider."""
@@ -75,6 +80,10 @@ class Failover:
         if moved:
             self._position = position
         return moved
+
+
+def _wait(error: ProviderError) -> float:
+    return error.retry_after or 0.0
 
 
 def _is_providers(code: ErrorCode) -> bool:

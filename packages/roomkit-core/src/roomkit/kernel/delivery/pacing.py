@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from roomkit.abc.attributes import read
@@ -80,12 +81,20 @@ class Pacing:
         if turn is not None:
             self.leave(turn, binding, went_well=False)
 
-    async def sit_out(self, binding: ChannelBinding, seconds: float) -> None:
-        """Wait between two attempts of a delivery."""
+    async def sit_out(
+        self, binding: ChannelBinding, seconds: float, until: asyncio.Event | None = None
+    ) -> bool:
+        """Wait between two attempts of a delivery; return whether `until` was set by then, which ends it."""
         to = (binding.room_id, binding.channel_id)
         self.waiting.add(to)
         try:
-            await asyncio.sleep(seconds)
+            if until is None:
+                await asyncio.sleep(seconds)
+                return False
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await until.wait()
+            return until.is_set()
         finally:
             self.waiting.discard(to)
 

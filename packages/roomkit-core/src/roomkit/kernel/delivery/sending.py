@@ -73,6 +73,8 @@ __all__ = ["Deliverer", "fits", "resume"]
 
 _log = get_logger("roomkit.kernel")
 _SECONDS = frozenset({int, float})
+_LONGEST_PROBE = 60.0
+"""Seconds that a delivery waits for another one's probe before that counts as a retry."""
 
 
 class _Tries:
@@ -82,6 +84,8 @@ class _Tries:
     others_sent: float = math.inf
     in_doubt: ProviderError | None = None
     """The failure after which the vendor may have the message."""
+    probe: tuple[ProviderError, asyncio.Event] | None = None
+    """The failure of an open circuit whose probe is under way, and that probe."""
 
 
 class Deliverer:
@@ -307,7 +311,7 @@ class Deliverer:
                 return
             breaker = self._breakers.get((binding.channel_id, outcome.provider))
             if breaker is not None and not breaker.allow_request():
-                error = _circuit_open(binding.channel_id, outcome.provider, breaker)
+                error = _circuit_open(binding.channel_id, outcome.provider, breaker, tries)
                 if turn is not None:
                     pacing.leave(turn, binding, went_well=False)
             else:
@@ -378,6 +382,11 @@ class Deliverer:
             if await failover.next_after(error):
                 return True
             error = failover.end_round(error)
+        probe, tries.probe = tries.probe, None
+        if probe is not None and probe[0] is error and await self._outwaited(probe[1], binding):
+            if failover is not None:
+                await failover.start_round()
+            return True
         policy = binding.retry_policy or self._settings.retry_policy
         if not error.retryable or tries.retry >= policy.max_retries:
             is_known = tries.in_doubt is None or outcome.provider is None
@@ -388,6 +397,10 @@ class Deliverer:
         if failover is not None:
             await failover.start_round()
         return True
+
+    async def _outwaited(self, probe: asyncio.Event, binding: ChannelBinding) -> bool:
+        """Wait for another delivery's probe, which uses up no retry; return whether it ended in time."""
+        return await self._pacing.sit_out(binding, _LONGEST_PROBE, until=probe)
 
     @staticmethod
     async def _traced(
@@ -494,13 +507,19 @@ def _unreadable_files(error: Exception) -> StoreError:
     return StoreError(f"the media store cannot read the event's files: {error_text(error)}; retry_delivery")
 
 
-def _circuit_open(channel_id: str, provider: str | None, breaker: CircuitBreaker) -> ProviderError:
-    return ProviderError(
-        f"circuit open for channel {channel_id!r}: provider {provider or channel_id!r} is failing, next "
-        f"attempt in {breaker.retry_after:.0f} s",
+def _circuit_open(
+    channel_id: str, provider: str | None, breaker: CircuitBreaker, tries: _Tries
+) -> ProviderError:
+    """Return the error of an open circuit; its probe under way, if there is one, is noted in `tries`."""
+    when = "a probe is under way" if breaker.probe else f"next attempt in {breaker.retry_after:.0f} s"
+    error = ProviderError(
+        f"circuit open for channel {channel_id!r}: provider {provider or channel_id!r} is failing, {when}",
         error_code=ErrorCode.CIRCUIT_OPEN,
         retry_after=breaker.retry_after,
     )
+    if breaker.probe is not None:
+        tries.probe = (error, breaker.probe)
+    return error
 
 
 def _taking(channel: Channel, binding: ChannelBinding) -> Takes | None:
