@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from roomkit import HookResult, HookTrigger, MediaContent, RoomKit, TemplateContent, TextContent
+from roomkit.kernel.delivery.breaker import CircuitBreaker
 from roomkit.models import CompositeContent, Delivery, DeliveryState, ReceiptState, RetryPolicy, WebhookAnswer
 from roomkit_plugins.sms import SMSChannel
 from roomkit_plugins.testing import MockSMSProvider
-from roomkit_plugins.testing.simulators import Drop, Malformed, NeverAnswer, TwilioSimulator, WrongShape
+from roomkit_plugins.testing.simulators import (
+    Drop,
+    Failure,
+    Malformed,
+    NeverAnswer,
+    Slow,
+    TwilioSimulator,
+    WrongShape,
+)
 from roomkit_plugins.twilio import TwilioConfig, TwilioSMSProvider
 
 ANN = "+14165550123"
+ROOMS = ("r1", "r2", "r3")
 AT_ONCE = RetryPolicy(base_delay_seconds=0.001, jitter=0)
 
 
@@ -262,3 +273,61 @@ async def test_a_message_that_twilio_may_have_is_not_given_to_another(
         twilio.play(Drop())
         row = await sent(kit, room, TextContent(body="once"))
     assert (row.error.code, spare.attempts, twilio.phone(ANN).texts) == ("outcome_unknown", [], ["once"])
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("fault", [None, "the breaker never closes"])
+async def test_twilio_is_probed_back_after_a_minute(
+    monkeypatch: pytest.MonkeyPatch, virtual_clock: Any, fault: str | None
+) -> None:
+    """By one message, whatever number of them wait; each goes out once. A planted fault is seen."""
+    if fault is not None:
+        monkeypatch.setattr(CircuitBreaker, "record_success", lambda self: False)
+    spare = MockSMSProvider(name="spare")
+    async with TwilioSimulator() as twilio, RoomKit(clock=virtual_clock, retry_policy=AT_ONCE) as kit:
+        kit.register_channel(SMSChannel("sms", providers=[TwilioSMSProvider(account_of(twilio)), spare]))
+        for room in ROOMS:
+            await kit.create_room(room)
+            await kit.attach_channel(room, "sms", metadata={"phone_number": ANN})
+        twilio.play(*[Failure(503, {"code": 20503, "message": "down"})] * 5)
+        texts = [f"{number} while down" for number in range(7)]
+        for text in texts:
+            await sent(kit, "r1", TextContent(body=text))
+        assert (spare.texts, len(twilio.requests)) == (texts, 5)
+
+        await asyncio.sleep(60)
+        twilio.play(Slow(8))
+        rows = await asyncio.gather(*(sent(kit, room, TextContent(body=room)) for room in ROOMS))
+        assert sorted(row.provider or "" for row in rows) == ["spare", "spare", "twilio"]
+        assert len(twilio.messages) == 1
+        later = await sent(kit, "r1", TextContent(body="later"))
+        assert later.provider == ("spare" if fault else "twilio")
+        assert sorted([*twilio.phone(ANN).texts, *spare.texts]) == sorted([*texts, *ROOMS, "later"])
+
+
+@pytest.mark.virtual_time
+async def test_a_late_receipt_of_the_provider_that_was_left_finds_its_attempt(virtual_clock: Any) -> None:
+    """After Twilio has failed and the spare has taken over; the spare's rows are not touched."""
+    spare = MockSMSProvider(name="spare")
+    async with TwilioSimulator() as twilio, RoomKit(clock=virtual_clock, retry_policy=AT_ONCE) as kit:
+        kit.register_channel(SMSChannel("sms", providers=[TwilioSMSProvider(account_of(twilio)), spare]))
+        twilio.connect(lambda request: kit.process_webhook(request, "sms", "twilio"))
+        room = await room_with(kit)
+        first = await sent(kit, room, TextContent(body="first"))
+        twilio.play(*[Failure(503, {"code": 20503, "message": "down"})] * 5)
+        for number in range(7):
+            await sent(kit, room, TextContent(body=str(number)))
+        await asyncio.sleep(3600)
+        await twilio.report("undelivered", message=twilio.messages[0], error_code="30003")
+        receipts = {row.id: row.receipt for row in await kit.list_deliveries(room)}
+        assert receipts.pop(first.id) is ReceiptState.UNDELIVERED
+        assert set(receipts.values()) == {None}
+
+
+def account_of(twilio: TwilioSimulator) -> TwilioConfig:
+    return TwilioConfig(
+        account_sid=twilio.account_sid,
+        auth_token=twilio.auth_token,
+        from_number=twilio.numbers[0],
+        base_url=twilio.origin,
+    )
