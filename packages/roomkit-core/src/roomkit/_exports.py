@@ -680,6 +680,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.sms import Segments as Segments
     from roomkit_plugins.sms import SMSChannel as SMSChannel
     from roomkit_plugins.sms import SMSChannelConfig as SMSChannelConfig
+    from roomkit_plugins.sms import WebhookMeta as WebhookMeta
+    from roomkit_plugins.sms import extract_sms_meta as extract_sms_meta
     from roomkit_plugins.sms import is_valid_phone as is_valid_phone
     from roomkit_plugins.sms import normalize_phone as normalize_phone
     from roomkit_plugins.sms import segments_of as segments_of

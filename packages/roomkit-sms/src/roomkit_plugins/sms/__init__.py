@@ -7,6 +7,8 @@ from roomkit.plugins import lazy_names
 if TYPE_CHECKING:
     from roomkit_plugins.sms.channel import SMSChannel as SMSChannel
     from roomkit_plugins.sms.config import SMSChannelConfig as SMSChannelConfig
+    from roomkit_plugins.sms.meta import WebhookMeta as WebhookMeta
+    from roomkit_plugins.sms.meta import extract_sms_meta as extract_sms_meta
     from roomkit_plugins.sms.numbers import is_valid_phone as is_valid_phone
     from roomkit_plugins.sms.numbers import normalize_phone as normalize_phone
     from roomkit_plugins.sms.segments import Segments as Segments
@@ -18,6 +20,8 @@ else:
             "SMSChannel": "channel",
             "SMSChannelConfig": "config",
             "Segments": "segments",
+            "WebhookMeta": "meta",
+            "extract_sms_meta": "meta",
             "is_valid_phone": "numbers",
             "normalize_phone": "numbers",
             "segments_of": "segments",
