@@ -17,6 +17,7 @@ from roomkit_plugins.anthropic.errors import ORIGIN, api_error
 from roomkit_plugins.wire.connection import check_base_url, plain_headers
 from roomkit_plugins.wire.halves import Halves
 from roomkit_plugins.wire.left_out import LeftOut
+from roomkit_plugins.wire.model_probe import asking_for_model, model_found
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.reading import counted
 from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, connections_of, errors_of, needed
@@ -124,6 +125,14 @@ class AnthropicAIProvider(AIProvider):
         opened = sdk.messages.with_streaming_response.count_tokens(**fields)
         async with self._opened(opened) as response:
             return counted(await response.read(), "input_tokens", _origin(response))
+
+    async def probe(self) -> str:
+        """Return that the vendor has the model, for this key. See `SupportsProbe`; a read costs nothing."""
+        sdk = await self._client.get()
+        model, host = self._config.model, sdk.base_url.host
+        with asking_for_model(model, host):
+            async with self._opened(sdk.models.with_streaming_response.retrieve(model)) as response:
+                return model_found(await response.read(), model, host, _origin(response))
 
     async def close(self) -> None:
         """Close the connections; requests under way fail. Idempotent."""
