@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from roomkit.kernel.kit import RoomKit
-from roomkit.plugins import DoctorReport, PluginManager
+from roomkit.plugins import ConfigError, DoctorReport, PluginManager
 from roomkit_plugins.sqlite import SQLiteConfig, SQLiteStore, plugin
 
 
@@ -36,6 +36,12 @@ async def test_a_kit_is_configured_with_it(tmp_path: Path) -> None:
         await kit.create_room("room")
     async with SQLiteStore(path) as store:
         assert await store.get_room("room") is not None
+
+
+async def test_files_have_no_option_of_rooms() -> None:
+    """It would do nothing; `[media]` says so."""
+    with pytest.raises(ConfigError, match="cached_rooms is unknown"):
+        await PluginManager().acreate("media", "sqlite", {"path": "files.db", "cached_rooms": 5})
 
 
 def test_registering_imports_no_library() -> None:

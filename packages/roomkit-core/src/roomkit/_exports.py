@@ -692,6 +692,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.sources import WebSocketSource as WebSocketSource
     from roomkit_plugins.sources import WebSocketSourceConfig as WebSocketSourceConfig
     from roomkit_plugins.sqlite import SQLiteConfig as SQLiteConfig
+    from roomkit_plugins.sqlite import SQLiteMediaConfig as SQLiteMediaConfig
     from roomkit_plugins.sqlite import SQLiteMediaStore as SQLiteMediaStore
     from roomkit_plugins.sqlite import SQLiteStore as SQLiteStore
     from roomkit_plugins.testing import Cancellation as Cancellation
@@ -1245,6 +1246,7 @@ HOMES = {
     "SMSProvider": "roomkit.abc.sms",
     "SNIFFED_BYTES": "roomkit.authoring.sniffing",
     "SQLiteConfig": "roomkit_plugins.sqlite",
+    "SQLiteMediaConfig": "roomkit_plugins.sqlite",
     "SQLiteMediaStore": "roomkit_plugins.sqlite",
     "SQLiteStore": "roomkit_plugins.sqlite",
     "SSESource": "roomkit_plugins.sources",

@@ -8,11 +8,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-__all__ = ["SQLiteConfig"]
+__all__ = ["SQLiteConfig", "SQLiteMediaConfig"]
 
 
-class SQLiteConfig(BaseModel):
-    """The settings of `SQLiteStore`."""
+class SQLiteMediaConfig(BaseModel):
+    """The settings of `SQLiteMediaStore`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,8 +27,6 @@ class SQLiteConfig(BaseModel):
     """Connections that read, beside the one that writes; each has a thread."""
     max_waiting_writes: int = Field(default=10_000, ge=1)
     """Writes that may wait for the disk; one more raises StoreBusyError."""
-    cached_rooms: int = Field(default=1024, ge=1)
-    """Rooms whose bindings, participants and newest messages stay in memory."""
 
     @field_validator("path", mode="before")
     @classmethod
@@ -37,3 +35,10 @@ class SQLiteConfig(BaseModel):
         if not text or (isinstance(text, str) and (":memory:" in text or text.startswith("file:"))):
             raise ValueError("path is the name of a file; for a store in memory use InMemoryStore")
         return path
+
+
+class SQLiteConfig(SQLiteMediaConfig):
+    """The settings of `SQLiteStore`; a `SQLiteMediaStore` in the same file takes them, too."""
+
+    cached_rooms: int = Field(default=1024, ge=1)
+    """Rooms whose bindings, participants and newest messages stay in memory."""

@@ -23,7 +23,7 @@ from roomkit.abc.errors import (
     StoreSchemaError,
     StoreUnavailableError,
 )
-from roomkit_plugins.sqlite.config import SQLiteConfig
+from roomkit_plugins.sqlite.config import SQLiteMediaConfig
 from roomkit_plugins.sqlite.damage import dropped_commits
 from roomkit_plugins.sqlite.errors import translated
 from roomkit_plugins.sqlite.files import make_private
@@ -93,7 +93,7 @@ class DatabaseFile:
     written whole or not at all.
     """
 
-    def __init__(self, config: SQLiteConfig) -> None:
+    def __init__(self, config: SQLiteMediaConfig) -> None:
         self._config = config
         self._writer: _Connection | None = None
         self._readers: list[_Connection] = []  # bound: config.readers
@@ -289,7 +289,7 @@ def _resolve(future: asyncio.Future[Any], result: object) -> None:
 # -- in the connections' threads ----------------------------------------------------------------
 
 
-def _connect(config: SQLiteConfig, *, writes: bool) -> sqlite3.Connection:
+def _connect(config: SQLiteMediaConfig, *, writes: bool) -> sqlite3.Connection:
     if sqlite3.sqlite_version_info < _OLDEST:
         raise StoreSchemaError(
             f"SQLite {sqlite3.sqlite_version} is too old for this store: use a Python built with 3.38"
@@ -320,7 +320,7 @@ def _connect(config: SQLiteConfig, *, writes: bool) -> sqlite3.Connection:
     return connection
 
 
-def _prepare_patiently(connection: sqlite3.Connection, config: SQLiteConfig) -> None:
+def _prepare_patiently(connection: sqlite3.Connection, config: SQLiteMediaConfig) -> None:
     """Prepare the file, and begin again while another connection prepares it too.
 
     SQLite does not wait for `busy_timeout` where two connections would wait for each other, as two that
@@ -336,7 +336,7 @@ def _prepare_patiently(connection: sqlite3.Connection, config: SQLiteConfig) -> 
             time.sleep(_RETRY_SECONDS)  # in the connection's thread
 
 
-def _prepare(connection: sqlite3.Connection, config: SQLiteConfig) -> None:
+def _prepare(connection: sqlite3.Connection, config: SQLiteMediaConfig) -> None:
     version_of(connection, config.path)  # refused, if it must be, before anything is changed
     _check_log(connection, config)
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -351,7 +351,7 @@ def _prepare(connection: sqlite3.Connection, config: SQLiteConfig) -> None:
     migrate(connection, config.path)
 
 
-def _check_log(connection: sqlite3.Connection, config: SQLiteConfig) -> None:
+def _check_log(connection: sqlite3.Connection, config: SQLiteMediaConfig) -> None:
     """Refuse a log that was damaged, if each commit was synced to it before the next."""
     dropped = dropped_commits(config.path) if config.synchronous == "full" else 0
     if dropped > 1:

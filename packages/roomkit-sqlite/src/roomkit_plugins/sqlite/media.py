@@ -17,7 +17,7 @@ from roomkit.models.base import new_id
 from roomkit.models.media import MediaRef
 from roomkit.models.values import findable
 from roomkit_plugins.sql.filters import clamp
-from roomkit_plugins.sqlite.config import SQLiteConfig
+from roomkit_plugins.sqlite.config import SQLiteMediaConfig
 from roomkit_plugins.sqlite.database import DatabaseFile
 from roomkit_plugins.sqlite.rows import dump
 from roomkit_plugins.sqlite.sql import column, one
@@ -108,14 +108,18 @@ def event_media(connection: sqlite3.Connection, event_ids: Sequence[str]) -> lis
 class SQLiteMediaStore(MediaStore):
     """Keeps files in a SQLite file, that of a `SQLiteStore` or one of their own.
 
-    Give it a path, or a `SQLiteConfig`. A file is there once the row that describes it is; its pieces are
-    written before.
+    Give it a path, a `SQLiteMediaConfig`, or the `SQLiteConfig` of the store. A file is there once the row
+    that describes it is; its pieces are written before.
     """
 
     shared = True
 
-    def __init__(self, config: SQLiteConfig | str | os.PathLike[str] = SQLiteConfig()) -> None:  # noqa: B008
-        self.config = config if isinstance(config, SQLiteConfig) else SQLiteConfig(path=Path(config))
+    def __init__(
+        self,
+        config: SQLiteMediaConfig | str | os.PathLike[str] = SQLiteMediaConfig(),  # noqa: B008
+    ) -> None:
+        given = config if isinstance(config, SQLiteMediaConfig) else SQLiteMediaConfig(path=Path(config))
+        self.config = given
         self._database = DatabaseFile(self.config)
 
     def __repr__(self) -> str:

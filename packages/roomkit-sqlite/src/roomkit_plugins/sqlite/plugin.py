@@ -26,7 +26,7 @@ def roomkit_register(registry: Registry) -> None:
         "media",
         "sqlite",
         "roomkit_plugins.sqlite:SQLiteMediaStore",
-        config="roomkit_plugins.sqlite:SQLiteConfig",
+        config="roomkit_plugins.sqlite:SQLiteMediaConfig",
         summary="Files in the SQLite file, in pieces.",
     )
 
