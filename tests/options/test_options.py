@@ -17,12 +17,25 @@ from tests.options.mechanism import Change, Observations, Settings, Subject, dec
 from tests.options.memories import MEMORIES
 from tests.options.server import SERVER
 from tests.options.sources import SOURCES
+from tests.options.stores import STORES
 from tests.options.tools import TOOLS
 from tests.options.vendors import VENDORS
 
 SUBJECTS = {
     subject.name: subject
-    for subject in (KIT, SERVER, *AGENTS, *BINDINGS, *CHANNELS, *HTTP, *MEMORIES, *SOURCES, *TOOLS, *VENDORS)
+    for subject in (
+        KIT,
+        SERVER,
+        *AGENTS,
+        *BINDINGS,
+        *CHANNELS,
+        *HTTP,
+        *MEMORIES,
+        *SOURCES,
+        *STORES,
+        *TOOLS,
+        *VENDORS,
+    )
 }
 OBSERVATIONS = Observations()
 LATER = {
