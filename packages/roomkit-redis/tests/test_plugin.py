@@ -11,18 +11,38 @@ from pydantic import ValidationError
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.kernel.kit import RoomKit
-from roomkit.plugins import DoctorReport, PluginManager
-from roomkit_plugins.redis import RedisConfig, RedisLockManager, RedisRealtime, plugin
+from roomkit.plugins import ConfigError, DoctorReport, PluginManager
+from roomkit_plugins.redis import RedisConfig, RedisLockManager, RedisRealtime, RedisTurnExecutor, plugin
 
 
-@pytest.mark.parametrize(("kind", "made"), [("locks", RedisLockManager), ("realtime", RedisRealtime)])
-async def test_the_components_are_found_by_name(kind: str, made: type) -> None:
-    """`redis` is a lock manager and a realtime backend, built from the same configuration."""
+@pytest.mark.parametrize(
+    ("kind", "made", "config"),
+    [("locks", RedisLockManager, "RedisLockConfig"), ("realtime", RedisRealtime, "RedisRealtimeConfig")],
+)
+async def test_the_components_are_found_by_name(kind: str, made: type, config: str) -> None:
+    """`redis` is a lock manager and a realtime backend, each built from options of its own."""
     manager = PluginManager()
     await manager.ascan()
     component = manager.find(kind, "redis")
-    assert component.config == "roomkit_plugins.redis:RedisConfig"
+    assert component.config == f"roomkit_plugins.redis:{config}"
     assert await manager.aget(kind, "redis") is made
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [("locks", "max_outbox"), ("realtime", "lock_seconds"), ("executor", "lock_seconds")],
+)
+async def test_an_option_of_another_component_is_refused(kind: str, option: str) -> None:
+    """It would do nothing."""
+    with pytest.raises(ConfigError, match=f"{option} is unknown"):
+        await PluginManager().acreate(kind, "redis", {option: 5})
+
+
+def test_one_config_object_serves_all_that_use_redis() -> None:
+    config = RedisConfig(prefix="acme", lock_seconds=7, max_outbox=9)
+    assert RedisLockManager(config).config.lock_seconds == 7
+    assert RedisRealtime(config).config.max_outbox == 9
+    assert RedisTurnExecutor(config).config.prefix == "acme"
 
 
 async def test_a_kit_is_configured_with_it(

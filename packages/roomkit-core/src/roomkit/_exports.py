@@ -657,8 +657,11 @@ if TYPE_CHECKING:
     from roomkit_plugins.rcs import RCSChannel as RCSChannel
     from roomkit_plugins.rcs import RCSChannelConfig as RCSChannelConfig
     from roomkit_plugins.redis import RedisConfig as RedisConfig
+    from roomkit_plugins.redis import RedisConnectionConfig as RedisConnectionConfig
+    from roomkit_plugins.redis import RedisLockConfig as RedisLockConfig
     from roomkit_plugins.redis import RedisLockManager as RedisLockManager
     from roomkit_plugins.redis import RedisRealtime as RedisRealtime
+    from roomkit_plugins.redis import RedisRealtimeConfig as RedisRealtimeConfig
     from roomkit_plugins.redis import RedisTurnConfig as RedisTurnConfig
     from roomkit_plugins.redis import RedisTurnExecutor as RedisTurnExecutor
     from roomkit_plugins.server import KeyConfig as KeyConfig
@@ -1198,8 +1201,11 @@ HOMES = {
     "RecordingStartedEvent": "roomkit.abc.voice.events",
     "RecordingStoppedEvent": "roomkit.abc.voice.events",
     "RedisConfig": "roomkit_plugins.redis",
+    "RedisConnectionConfig": "roomkit_plugins.redis",
+    "RedisLockConfig": "roomkit_plugins.redis",
     "RedisLockManager": "roomkit_plugins.redis",
     "RedisRealtime": "roomkit_plugins.redis",
+    "RedisRealtimeConfig": "roomkit_plugins.redis",
     "RedisTurnConfig": "roomkit_plugins.redis",
     "RedisTurnExecutor": "roomkit_plugins.redis",
     "RemoteModel": "roomkit_plugins.ai",

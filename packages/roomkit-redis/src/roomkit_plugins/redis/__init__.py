@@ -6,6 +6,9 @@ from roomkit.plugins import lazy_names
 
 if TYPE_CHECKING:
     from roomkit_plugins.redis.config import RedisConfig as RedisConfig
+    from roomkit_plugins.redis.config import RedisConnectionConfig as RedisConnectionConfig
+    from roomkit_plugins.redis.config import RedisLockConfig as RedisLockConfig
+    from roomkit_plugins.redis.config import RedisRealtimeConfig as RedisRealtimeConfig
     from roomkit_plugins.redis.executor import RedisTurnConfig as RedisTurnConfig
     from roomkit_plugins.redis.executor import RedisTurnExecutor as RedisTurnExecutor
     from roomkit_plugins.redis.locks import RedisLockManager as RedisLockManager
@@ -15,6 +18,9 @@ else:
         __name__,
         {
             "RedisConfig": "config",
+            "RedisConnectionConfig": "config",
+            "RedisLockConfig": "config",
+            "RedisRealtimeConfig": "config",
             "RedisLockManager": "locks",
             "RedisRealtime": "realtime",
             "RedisTurnConfig": "executor",

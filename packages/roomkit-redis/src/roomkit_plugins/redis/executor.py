@@ -25,7 +25,7 @@ from roomkit.authoring.turns.queue import (
 )
 from roomkit.models.base import new_id
 from roomkit_plugins.redis import turn_scripts as lua
-from roomkit_plugins.redis.config import RedisConfig
+from roomkit_plugins.redis.config import RedisConnectionConfig
 from roomkit_plugins.redis.link import Link
 from roomkit_plugins.redis.listener import Listener
 from roomkit_plugins.redis.server import TROUBLE, Server, Word
@@ -35,17 +35,18 @@ __all__ = ["RedisTurnConfig", "RedisTurnExecutor"]
 _CLOSING = 1.0
 
 
-class RedisTurnConfig(TurnOptions, RedisConfig):
+class RedisTurnConfig(TurnOptions, RedisConnectionConfig):
     """The settings of `RedisTurnExecutor`: those of the server, and the bounds of turns."""
 
     @classmethod
     @override
-    def of(cls, config: RedisConfig | str | None) -> RedisTurnConfig:
+    def of(cls, config: RedisConnectionConfig | str | None) -> RedisTurnConfig:
         """Return the settings that were given, or those of a bare url, with default bounds."""
         if isinstance(config, RedisTurnConfig):
             return config
-        if isinstance(config, RedisConfig):
-            return cls.model_validate(dict(config))
+        if isinstance(config, RedisConnectionConfig):
+            fields = RedisConnectionConfig.model_fields
+            return cls.model_validate({name: getattr(config, name) for name in fields})
         return cls() if config is None else cls(url=SecretStr(config))
 
 
@@ -57,7 +58,7 @@ class RedisTurnExecutor(QueueTurnExecutor):
     lost turn does: the message itself is in the store's ledger.
     """
 
-    def __init__(self, config: RedisConfig | str | None = None) -> None:
+    def __init__(self, config: RedisConnectionConfig | str | None = None) -> None:
         self.config = RedisTurnConfig.of(config)
         self._server = Server(self.config)
         super().__init__(_Queue(self.config, self._server))

@@ -10,7 +10,7 @@ from typing import Any, override
 
 from roomkit.abc.log import get_logger
 from roomkit.memory.kept_locks import KeptLocks
-from roomkit_plugins.redis.config import RedisConfig
+from roomkit_plugins.redis.config import RedisLockConfig
 from roomkit_plugins.redis.link import Link, Question
 from roomkit_plugins.redis.scripts import RELEASE, RENEW
 from roomkit_plugins.redis.server import Server
@@ -61,7 +61,7 @@ class RoomLeases:
     Those of rooms that are used again and again are kept when they are left, see `KeptLocks`.
     """
 
-    def __init__(self, config: RedisConfig, server: Server, link: Link, channel: str) -> None:
+    def __init__(self, config: RedisLockConfig, server: Server, link: Link, channel: str) -> None:
         self._seconds = config.lock_seconds
         self._milliseconds = int(config.lock_seconds * 1000)
         self._server = server

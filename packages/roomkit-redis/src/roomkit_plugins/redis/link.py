@@ -12,7 +12,7 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, ResponseError
 from roomkit.abc.log import get_logger
-from roomkit_plugins.redis.config import RedisConfig
+from roomkit_plugins.redis.config import RedisConnectionConfig
 from roomkit_plugins.redis.server import TROUBLE, Server, Word, is_refusal, is_transient, send
 
 __all__ = ["Link", "Pause", "Question", "deadline_of_start"]
@@ -226,7 +226,7 @@ class Pause:
         self._seconds = min(2 * self._seconds or 0.05, 1.0)
 
 
-def deadline_of_start(config: RedisConfig) -> float:
+def deadline_of_start(config: RedisConnectionConfig) -> float:
     """Return by when a server must have answered at the start, in the loop's time."""
     return asyncio.get_running_loop().time() + config.connect_timeout
 

@@ -13,7 +13,7 @@ from roomkit.abc.errors import LockLostError
 from roomkit.abc.locks import RoomLockManager
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit.models.base import new_id
-from roomkit_plugins.redis.config import RedisConfig
+from roomkit_plugins.redis.config import RedisLockConfig
 from roomkit_plugins.redis.leases import MEMORY, RoomKeys, RoomLease, RoomLeases
 from roomkit_plugins.redis.link import Link, Question, deadline_of_start
 from roomkit_plugins.redis.listener import Listener
@@ -56,8 +56,8 @@ class RedisLockManager(RoomLockManager):
     Raises LockLostError when the server gave no answer for `acquire_timeout`, or refused.
     """
 
-    def __init__(self, config: RedisConfig | str | None = None) -> None:
-        self.config = RedisConfig.of(config)
+    def __init__(self, config: RedisLockConfig | str | None = None) -> None:
+        self.config = RedisLockConfig.of(config)
         self._server = server = Server(self.config)
         self._local = InMemoryLockManager()
         self._worker = new_id()

@@ -18,14 +18,14 @@ def roomkit_register(registry: Registry) -> None:
         "locks",
         "redis",
         "roomkit_plugins.redis:RedisLockManager",
-        config="roomkit_plugins.redis:RedisConfig",
+        config="roomkit_plugins.redis:RedisLockConfig",
         summary="Room locks that many workers share, with fencing tokens.",
     )
     registry.add(
         "realtime",
         "redis",
         "roomkit_plugins.redis:RedisRealtime",
-        config="roomkit_plugins.redis:RedisConfig",
+        config="roomkit_plugins.redis:RedisRealtimeConfig",
         summary="Ephemeral signals between workers.",
     )
     registry.add(

@@ -14,7 +14,7 @@ from roomkit.abc.realtime import EphemeralCallback, RealtimeBackend
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.models.base import new_id
 from roomkit.models.realtime import EphemeralEvent
-from roomkit_plugins.redis.config import RedisConfig
+from roomkit_plugins.redis.config import RedisRealtimeConfig
 from roomkit_plugins.redis.link import Link, deadline_of_start
 from roomkit_plugins.redis.listener import Listener
 from roomkit_plugins.redis.server import TROUBLE, Server
@@ -47,8 +47,8 @@ class RedisRealtime(RealtimeBackend):
     are heard as soon as Redis is there. Raises ProviderError when Redis refuses the credentials.
     """
 
-    def __init__(self, config: RedisConfig | str | None = None) -> None:
-        self.config = RedisConfig.of(config)
+    def __init__(self, config: RedisRealtimeConfig | str | None = None) -> None:
+        self.config = RedisRealtimeConfig.of(config)
         self._server = Server(self.config)
         self._local = InMemoryRealtime(self.config.max_queue_size)
         self._stem = f"{self.config.prefix}:{self._server.database}:topic:"

@@ -26,7 +26,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 from roomkit.abc.errors import InvalidInputError
-from roomkit_plugins.redis.config import RedisConfig
+from roomkit_plugins.redis.config import RedisConnectionConfig
 
 __all__ = ["TROUBLE", "Server", "Unusable", "Word", "is_refusal", "is_transient", "send"]
 
@@ -53,7 +53,7 @@ class Server:
     Raises InvalidInputError for a URL that cannot be used.
     """
 
-    def __init__(self, config: RedisConfig) -> None:
+    def __init__(self, config: RedisConnectionConfig) -> None:
         made = _options(config)
         if made is None:
             raise InvalidInputError(
@@ -115,7 +115,7 @@ class Server:
         return f"{self._name} {_advice(error)}"
 
 
-def _options(config: RedisConfig) -> tuple[type[AbstractConnection], dict[str, Any]] | None:
+def _options(config: RedisConnectionConfig) -> tuple[type[AbstractConnection], dict[str, Any]] | None:
     """Return a connection factory; None for a malformed url, as the cause may quote the password."""
     url = config.url.get_secret_value()
     try:
