@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from roomkit import RoomKit, TextContent
-from roomkit.models import EventType
+from roomkit.models import EventType, RoomEvent
 from roomkit.models.content import text_of
 from roomkit.plugins import PluginManager
 from roomkit_plugins.postgres import PostgresStore
@@ -63,8 +63,10 @@ async def kit_on(store: Any, channel: RecordingChannel) -> AsyncIterator[RoomKit
 
 
 async def said(kit: RoomKit) -> list[str]:
-    events = await kit.get_timeline("r", limit=1000)
-    return [text_of(event.content) for event in events if event.type is EventType.MESSAGE]
+    found: list[RoomEvent] = []
+    while page := await kit.get_timeline("r", limit=1000, after_index=found[-1].index if found else -1):
+        found += page
+    return [text_of(event.content) for event in found if event.type is EventType.MESSAGE]
 
 
 async def talk(kit: RoomKit, count: list[int]) -> None:
