@@ -35,6 +35,7 @@ _BESIDE = (
     "roomkit.kernel.consent",
     "roomkit.kernel.media",
     "roomkit.authoring.turns",
+    "roomkit.authoring.conversation",
     "roomkit.memory.executor",
 )
 _VOICE = "roomkit.abc.voice"

@@ -293,6 +293,11 @@ if TYPE_CHECKING:
     from roomkit.ai_docs import get_ai_context as get_ai_context
     from roomkit.ai_docs import get_llms_txt as get_llms_txt
     from roomkit.authoring.addresses import one_spelling as one_spelling
+    from roomkit.authoring.conversation import Conversation as Conversation
+    from roomkit.authoring.conversation import check_tool_choice as check_tool_choice
+    from roomkit.authoring.conversation import conversation as conversation
+    from roomkit.authoring.conversation import labelled as labelled
+    from roomkit.authoring.conversation import parts_of as parts_of
     from roomkit.authoring.coroutines import at_once as at_once
     from roomkit.authoring.coroutines import in_time as in_time
     from roomkit.authoring.coroutines import may_wait as may_wait
@@ -863,6 +868,7 @@ HOMES = {
     "ConsoleTelemetryProvider": "roomkit.memory.telemetry",
     "ContentTranscoder": "roomkit.abc.transcoder",
     "ContextOnlyDelivery": "roomkit_plugins.agents",
+    "Conversation": "roomkit.authoring.conversation",
     "ConversationPhase": "roomkit_plugins.agents",
     "ConversationPipeline": "roomkit_plugins.agents",
     "ConversationReferenceStore": "roomkit_plugins.teams",
@@ -1515,10 +1521,12 @@ HOMES = {
     "cancellations": "roomkit_plugins.testing",
     "check_distinct": "roomkit.memory.timelines",
     "check_heard": "roomkit.abc.text_stream",
+    "check_tool_choice": "roomkit.authoring.conversation",
     "checked_options": "roomkit.authoring.options",
     "chosen": "roomkit.memory.directory",
     "compose_tool_handlers": "roomkit_plugins.ai",
     "configure_voicemeup_mms": "roomkit_plugins.voicemeup",
+    "conversation": "roomkit.authoring.conversation",
     "cost_of_room": "roomkit_plugins.ai",
     "create_app": "roomkit_plugins.server",
     "create_vllm_provider": "roomkit_plugins.openai",
@@ -1548,6 +1556,7 @@ HOMES = {
     "is_searched": "roomkit.models.searching",
     "is_shown": "roomkit.models.visibility",
     "is_valid_phone": "roomkit_plugins.sms",
+    "labelled": "roomkit.authoring.conversation",
     "last_active": "roomkit.memory.directory",
     "matches_type": "roomkit.authoring.sniffing",
     "may_wait": "roomkit.authoring.coroutines",
@@ -1571,6 +1580,7 @@ HOMES = {
     "parse_twilio_webhook": "roomkit_plugins.twilio",
     "parse_voice_session": "roomkit_plugins.voice",
     "parse_voicemeup_webhook": "roomkit_plugins.voicemeup",
+    "parts_of": "roomkit.authoring.conversation",
     "pause_before": "roomkit.authoring.retry",
     "phrases_of": "roomkit.models.searching",
     "printable": "roomkit.models.escaping",

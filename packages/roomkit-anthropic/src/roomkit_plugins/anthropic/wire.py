@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from roomkit.authoring.conversation import conversation, labelled, parts_of
 from roomkit.models.ai import (
     AIImagePart,
     AIPart,
@@ -23,7 +24,6 @@ from roomkit_plugins.anthropic.config import AnthropicConfig
 from roomkit_plugins.anthropic.errors import ORIGIN
 from roomkit_plugins.anthropic.models import takes_temperature, thinks_by_budget
 from roomkit_plugins.anthropic.schema import output_format
-from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
 from roomkit_plugins.wire.structured import answer_schema
 from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
@@ -135,7 +135,7 @@ def _tool_choice(config: AnthropicConfig, context: AIContext, names: ToolNames) 
 def _conversation(context: AIContext, names: ToolNames, *, vision: bool) -> tuple[str, list[Block]]:
     """Write the system prompt and the messages, one for each turn of a side."""
     checked = conversation(
-        context, ORIGIN, vision=vision, is_mute=_is_foreign_thought, image_problem=_image_problem
+        context, ORIGIN.provider, vision=vision, is_mute=_is_foreign_thought, image_problem=_image_problem
     )
     turns: list[Block] = []
     for message in checked.messages:

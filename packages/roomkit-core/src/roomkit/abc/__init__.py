@@ -293,6 +293,11 @@ if TYPE_CHECKING:
     from roomkit.abc.voice.turns import TurnReport as TurnReport
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
     from roomkit.authoring.addresses import one_spelling as one_spelling
+    from roomkit.authoring.conversation import Conversation as Conversation
+    from roomkit.authoring.conversation import check_tool_choice as check_tool_choice
+    from roomkit.authoring.conversation import conversation as conversation
+    from roomkit.authoring.conversation import labelled as labelled
+    from roomkit.authoring.conversation import parts_of as parts_of
     from roomkit.authoring.coroutines import at_once as at_once
     from roomkit.authoring.coroutines import in_time as in_time
     from roomkit.authoring.coroutines import may_wait as may_wait
@@ -380,6 +385,7 @@ else:
             "Committed",
             "Completed",
             "ContentTranscoder",
+            "Conversation",
             "ConversationStore",
             "DTMFDetectedEvent",
             "DTMFDetector",
@@ -637,7 +643,9 @@ else:
             "auth_context",
             "busy_room",
             "check_heard",
+            "check_tool_choice",
             "checked_options",
+            "conversation",
             "decode_frame",
             "decode_request",
             "encode_frame",
@@ -645,10 +653,12 @@ else:
             "encode_request",
             "get_logger",
             "in_time",
+            "labelled",
             "matches_type",
             "may_wait",
             "moved_key",
             "one_spelling",
+            "parts_of",
             "pause_before",
             "quarantined",
             "retry_with_backoff",

@@ -13,6 +13,7 @@ import mimetypes
 from dataclasses import dataclass
 from typing import Any
 
+from roomkit.authoring.conversation import conversation, labelled, parts_of
 from roomkit.models.ai import (
     AIImagePart,
     AIMessage,
@@ -28,7 +29,6 @@ from roomkit_plugins.gemini.config import GeminiConfig
 from roomkit_plugins.gemini.errors import ORIGIN
 from roomkit_plugins.gemini.models import thinks_by_budget
 from roomkit_plugins.gemini.schema import subset
-from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
 from roomkit_plugins.wire.structured import answer_schema
 from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
@@ -63,7 +63,11 @@ def request(config: GeminiConfig, context: AIContext) -> GeminiRequest:
     """Write the request. Raises ProviderError for a context the API would refuse."""
     names = ToolNames(_LONGEST_NAME, letter_first=True)
     checked = conversation(
-        context, ORIGIN, vision=config.vision, is_mute=_is_foreign_thought, image_problem=_image_problem
+        context,
+        ORIGIN.provider,
+        vision=config.vision,
+        is_mute=_is_foreign_thought,
+        image_problem=_image_problem,
     )
     tools = [_tool(tool, names) for tool in context.tools]
     _check(config, context, checked.system)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from roomkit.authoring.conversation import conversation, labelled, parts_of
 from roomkit.models.ai import (
     AIImagePart,
     AIMessage,
@@ -24,7 +25,6 @@ from roomkit.models.ai import (
 from roomkit.models.generation import AIContext
 from roomkit_plugins.mistral.config import MistralConfig
 from roomkit_plugins.mistral.errors import ORIGIN
-from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
 from roomkit_plugins.wire.structured import answer_name, answer_schema, closed
 from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
@@ -58,7 +58,11 @@ def request(config: MistralConfig, context: AIContext) -> MistralRequest:
     names = ToolNames(_LONGEST_NAME)
     tools = [_tool(tool, names) for tool in context.tools]
     checked = conversation(
-        context, ORIGIN, vision=config.vision, is_mute=_is_foreign_thought, image_problem=_image_problem
+        context,
+        ORIGIN.provider,
+        vision=config.vision,
+        is_mute=_is_foreign_thought,
+        image_problem=_image_problem,
     )
     messages = _messages(checked.messages, names)
     if checked.system:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from roomkit.authoring.conversation import conversation, labelled, parts_of
 from roomkit.models.ai import (
     AIImagePart,
     AIMessage,
@@ -41,7 +42,6 @@ from roomkit_plugins.openai.wire import (
     sampling,
     usage,
 )
-from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
 from roomkit_plugins.wire.fragments import Fragments
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.structured import answer_name, answer_schema
@@ -65,7 +65,7 @@ def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> OpenAIR
     """Write the request. Raises ProviderError for a context the API would refuse."""
     names = ToolNames(LONGEST_NAME)
     tools = [_tool(tool, names, origin) for tool in context.tools]
-    checked = conversation(context, origin, vision=config.vision, image_problem=image_problem)
+    checked = conversation(context, origin.provider, vision=config.vision, image_problem=image_problem)
     messages = [entry for message in checked.messages for entry in _entries(config, message, names)]
     if not config.official:
         messages = _merged(messages)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from roomkit.authoring.conversation import conversation, labelled, parts_of
 from roomkit.models.ai import (
     AIImagePart,
     AIMessage,
@@ -38,7 +39,6 @@ from roomkit_plugins.openai.wire import (
     sampling,
     usage,
 )
-from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
 from roomkit_plugins.wire.halves import repaired_json
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.structured import answer_name, answer_schema
@@ -60,7 +60,7 @@ def request(config: OpenAIConfig, context: AIContext, origin: Origin) -> OpenAIR
         raise origin.refused('the Responses API has no stop sequences; leave `stop` out, or set api="chat"')
     names = ToolNames(LONGEST_NAME)
     tools = [_tool(tool, names, origin) for tool in context.tools]
-    checked = conversation(context, origin, vision=config.vision, image_problem=image_problem)
+    checked = conversation(context, origin.provider, vision=config.vision, image_problem=image_problem)
     temperature, left_out = sampling(config, context)
     chosen, also_left_out = effort(config, context, origin)
     reasoning = {"effort": chosen, "summary": config.reasoning_summary}

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from roomkit.authoring.conversation import conversation, labelled, parts_of
 from roomkit.models.ai import (
     AIImagePart,
     AIMessage,
@@ -25,7 +26,6 @@ from roomkit.models.ai import (
 from roomkit.models.generation import AIContext
 from roomkit_plugins.pydantic_ai.config import PydanticAIConfig
 from roomkit_plugins.pydantic_ai.errors import ORIGIN
-from roomkit_plugins.wire.conversation import conversation, labelled, parts_of
 from roomkit_plugins.wire.structured import answer_name, answer_schema
 from roomkit_plugins.wire.tools import CallIds, ToolNames, object_schema, tool_choice
 
@@ -64,7 +64,11 @@ def asked(config: PydanticAIConfig, context: AIContext) -> Asked:
     """Write the request. Raises ProviderError for a conversation that no model takes."""
     names = ToolNames(_LONGEST_NAME, letter_first=True)
     checked = conversation(
-        context, ORIGIN, vision=config.vision, is_mute=_is_foreign_thought, image_problem=_image_problem
+        context,
+        ORIGIN.provider,
+        vision=config.vision,
+        is_mute=_is_foreign_thought,
+        image_problem=_image_problem,
     )
     tools = [_tool(tool, names) for tool in context.tools]
     written = _messages(checked.messages, names)

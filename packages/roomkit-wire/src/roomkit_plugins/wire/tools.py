@@ -7,6 +7,7 @@ import hashlib
 import re
 from typing import Any
 
+from roomkit.authoring.conversation import check_tool_choice
 from roomkit.models.ai import AITool
 from roomkit.models.base import freeze
 from roomkit.models.generation import AIContext
@@ -85,17 +86,11 @@ def tool_choice(context: AIContext, names: ToolNames, origin: Origin) -> str | N
 
     Raises ProviderError for a choice that the tools on offer do not allow.
     """
+    check_tool_choice(context, origin.provider)
     choice = context.tool_choice
-    offered = [tool.name for tool in context.tools]
-    if not offered:
-        if choice in (None, "auto", "none"):
-            return None
-        raise origin.refused(f"tool_choice is {choice!r}, but no tool is offered; add it to `tools`")
-    if choice is None or choice in ("auto", "none", "required"):
-        return choice
-    if choice not in offered:
-        raise origin.refused(f"tool_choice names {choice!r}, which is not among the tools: {offered}")
-    return names.to_wire(choice)
+    if choice is None or not context.tools:
+        return None
+    return choice if choice in ("auto", "none", "required") else names.to_wire(choice)
 
 
 def arguments(given: object) -> tuple[dict[str, Any], str | None]:

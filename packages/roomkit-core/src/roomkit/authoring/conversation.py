@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from roomkit.abc.errors import ErrorCode
+from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import (
     AIImagePart,
     AIMessage,
@@ -17,9 +17,8 @@ from roomkit.models.ai import (
 )
 from roomkit.models.generation import AIContext
 from roomkit.models.values import repaired
-from roomkit_plugins.wire.origin import Origin
 
-__all__ = ["Conversation", "conversation", "labelled", "parts_of"]
+__all__ = ["Conversation", "check_tool_choice", "conversation", "labelled", "parts_of"]
 
 _ALLOWED: dict[str, tuple[type[AIPart], ...]] = {
     "system": (AITextPart,),
@@ -41,18 +40,18 @@ class Conversation:
 
 def conversation(
     context: AIContext,
-    origin: Origin,
+    provider: str,
     *,
     vision: bool,
     is_mute: Callable[[AIPart], bool] = lambda part: False,
     image_problem: Callable[[AIImagePart], str | None] = lambda part: None,
 ) -> Conversation:
-    """Check the conversation's shape. Raises ProviderError for one that no vendor takes.
+    """Check the conversation's shape. Raises ProviderError, from `provider`, for one that no vendor takes.
 
     Each part is one its role can hold, each tool call has an id of its own and its result right
     after it, and the last word is not the assistant's. Blank text is omitted, and so are the parts
     for which `is_mute` says that they mean nothing to this vendor. Parts beside tools' results
-    comes after them, once all calls are answered.
+    come after them, once all calls are answered.
 
     `image_problem` says why the vendor cannot take an image, and a model without vision takes none.
     Such an image is refused in the message to be answered, the last of a user; an older one has
@@ -61,14 +60,14 @@ def conversation(
     system = [context.system_prompt or ""]
     messages: list[AIMessage] = []
     beside: list[AIMessage] = []
-    calls = _OpenCalls(origin)
+    calls = _OpenCalls(provider)
     present = _present(context.messages)
     problem = image_problem if vision else _no_vision
     for place, message in enumerate(context.messages):
-        images = _Images(problem, origin, older=place < present)
+        images = _Images(problem, provider, older=place < present)
         said = [images.taken(part) for part in _parts(message)]
         for part in said:
-            _check_part(message, part, origin)
+            _check_part(message, part, provider)
         parts = [part for part in said if not is_mute(part)]
         if message.role == "system":
             system += [part.text for part in parts if isinstance(part, AITextPart)]
@@ -85,13 +84,26 @@ def conversation(
                 beside.clear()
     calls.check_all_answered()
     if not messages or messages[-1].role == "assistant":
-        raise origin.refused(
+        raise _refused(
+            provider,
             "the model answers a user's message or a tool's result, and the conversation does not end "
             "with one; the last message is "
-            + (f"the {context.messages[-1].role}'s" if context.messages else "missing")
+            + (f"the {context.messages[-1].role}'s" if context.messages else "missing"),
         )
     joined = repaired("\n\n".join(text for text in system if text.strip()), keep_nul=True)
     return Conversation(joined, tuple(messages), frozenset(calls.seen))
+
+
+def check_tool_choice(context: AIContext, provider: str) -> None:
+    """Raise ProviderError, from `provider`, for a `tool_choice` that the tools on offer do not allow."""
+    choice = context.tool_choice
+    offered = [tool.name for tool in context.tools]
+    if choice in (None, "auto", "none") or choice in offered:
+        return
+    if not offered:
+        raise _refused(provider, f"tool_choice is {choice!r}, but no tool is offered; add it to `tools`")
+    if choice != "required":
+        raise _refused(provider, f"tool_choice names {choice!r}, which is not among the tools: {offered}")
 
 
 def parts_of(message: AIMessage) -> tuple[AIPart, ...]:
@@ -114,10 +126,10 @@ def labelled(message: AIMessage) -> tuple[AIPart, ...]:
 class _OpenCalls:
     """Follows tool calls through a conversation: each id once, each answered by the next message."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, provider: str) -> None:
         self.seen: set[str] = set()  # bound: one conversation
         self._open: list[str] = []  # bound: one turn
-        self._origin = origin
+        self._provider = provider
 
     def check(self, parts: Sequence[AIPart]) -> None:
         if not any(isinstance(part, AIToolResultPart) for part in parts):
@@ -134,24 +146,26 @@ class _OpenCalls:
 
     def check_all_answered(self) -> None:
         if self._open:
-            raise self._origin.refused(
+            raise _refused(
+                self._provider,
                 f"the tool calls {', '.join(self._open)} have no result; put one right after each call, "
-                "an error if the tool was not run"
+                "an error if the tool was not run",
             )
 
     def _call(self, part: AIToolCallPart) -> None:
         if part.id in self.seen:
-            raise self._origin.refused(
-                f"two tool calls have the id {part.id!r}; ids are unique in a conversation"
+            raise _refused(
+                self._provider, f"two tool calls have the id {part.id!r}; ids are unique in a conversation"
             )
         self.seen.add(part.id)
         self._open.append(part.id)
 
     def _answer(self, part: AIToolResultPart) -> None:
         if part.tool_call_id not in self._open:
-            raise self._origin.refused(
+            raise _refused(
+                self._provider,
                 f"the result of {part.name!r} answers the call {part.tool_call_id!r}, which is not open: "
-                "keep a call and its result together, right after each other, and once"
+                "keep a call and its result together, right after each other, and once",
             )
         self._open.remove(part.tool_call_id)
 
@@ -163,9 +177,9 @@ def _parts(message: AIMessage) -> Sequence[AIPart]:
     return [part for part in parts if not isinstance(part, AITextPart) or part.text.strip()]
 
 
-def _check_part(message: AIMessage, part: AIPart, origin: Origin) -> None:
+def _check_part(message: AIMessage, part: AIPart, provider: str) -> None:
     if not isinstance(part, _ALLOWED[message.role]):
-        raise origin.refused(f"a {part.type} part cannot stand in a message of the role {message.role!r}")
+        raise _refused(provider, f"a {part.type} part cannot stand in a message of the role {message.role!r}")
 
 
 def _present(messages: Sequence[AIMessage]) -> int:
@@ -186,7 +200,7 @@ class _Images:
     """Decides on the images of one message."""
 
     problem: Callable[[AIImagePart], str | None]
-    origin: Origin
+    provider: str
     older: bool
 
     def taken(self, part: AIPart) -> AIPart:
@@ -196,7 +210,7 @@ class _Images:
             return part
         if self.older:
             return part.note
-        raise self.origin.refused(problem, error_code=ErrorCode.UNSUPPORTED_CONTENT)
+        raise _refused(self.provider, problem, ErrorCode.UNSUPPORTED_CONTENT)
 
 
 def _no_vision(part: AIImagePart) -> str:
@@ -204,3 +218,7 @@ def _no_vision(part: AIImagePart) -> str:
         "the conversation holds an image and vision is off for this model; set vision=True, or leave "
         "images out"
     )
+
+
+def _refused(provider: str, what: str, error_code: ErrorCode = ErrorCode.INVALID_REQUEST) -> ProviderError:
+    return ProviderError(what, error_code=error_code, provider=provider)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.authoring.conversation import Conversation, conversation, labelled, parts_of
 from roomkit.models.ai import (
     AIImagePart,
     AIMessage,
@@ -17,8 +18,6 @@ from roomkit.models.ai import (
     AIToolResultPart,
 )
 from roomkit.models.generation import AIContext
-from roomkit_plugins.wire.conversation import Conversation, conversation, labelled, parts_of
-from roomkit_plugins.wire.origin import Origin
 
 HELLO = AIMessage(role="user", content="Hello")
 CAT = AIImagePart(url="https://example.com/cat.png")
@@ -31,7 +30,7 @@ def of(role: Any, *parts: AIPart, name: str | None = None) -> AIMessage:
 
 
 def checked(*messages: AIMessage, vision: bool = True, **fields: Any) -> Conversation:
-    return conversation(AIContext(messages=list(messages), **fields), Origin("acme"), vision=vision)
+    return conversation(AIContext(messages=list(messages), **fields), "acme", vision=vision)
 
 
 def test_what_says_nothing_is_left_out() -> None:
@@ -58,9 +57,7 @@ def test_what_is_mute_to_a_vendor_is_left_out() -> None:
     """And with it a message that holds nothing else, at the end too."""
     thought = of("assistant", AIThinkingPart(thinking="Hm."))
     context = AIContext(messages=[HELLO, thought])
-    found = conversation(
-        context, Origin("acme"), vision=True, is_mute=lambda part: isinstance(part, AIThinkingPart)
-    )
+    found = conversation(context, "acme", vision=True, is_mute=lambda part: isinstance(part, AIThinkingPart))
     assert [message.role for message in found.messages] == ["user"]
 
 
@@ -144,12 +141,12 @@ def test_only_the_message_to_be_answered_can_hold_an_image_that_is_refused() -> 
     older = [of("user", film, CAT), of("assistant", AITextPart(text="?")), HELLO]
     for messages in (older, [*older, *loop]):
         context = AIContext(messages=messages)
-        found = conversation(context, Origin("acme"), vision=True, image_problem=problem)
+        found = conversation(context, "acme", vision=True, image_problem=problem)
         assert parts_of(found.messages[0]) == (AITextPart(text="[image: image/heic]"), CAT)
-        blind = conversation(context, Origin("acme"), vision=False)
+        blind = conversation(context, "acme", vision=False)
         assert all(isinstance(part, AITextPart) for part in parts_of(blind.messages[0]))
     for messages in ([of("user", film)], [of("user", film), *loop]):
         context = AIContext(messages=messages)
         with pytest.raises(ProviderError, match="no HEIC here") as caught:
-            conversation(context, Origin("acme"), vision=True, image_problem=problem)
+            conversation(context, "acme", vision=True, image_problem=problem)
         assert caught.value.error_code is ErrorCode.UNSUPPORTED_CONTENT
