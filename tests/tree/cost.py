@@ -16,27 +16,29 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import cache
 from inspect import iscoroutinefunction
+from itertools import cycle
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
 from pydantic_core import SchemaValidator
 
+from roomkit.abc.ai import AIProvider
 from roomkit.abc.store import ConversationStore
 from roomkit.kernel.kit import RoomKit
 from roomkit.memory.store import InMemoryStore
-from roomkit.models.ai import AITool, AIToolCall
+from roomkit.models.ai import AITool, AIToolCall, StreamDone, StreamEvent, StreamTextDelta
 from roomkit.models.content import TextContent
 from roomkit.models.context import RoomContext
 from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import ChannelCategory, DeliveryState, HookExecution, HookTrigger
 from roomkit.models.event import RoomEvent
-from roomkit.models.generation import AIResponse
+from roomkit.models.generation import AIContext, AIResponse
 from roomkit.models.hook import HookResult
 from roomkit.plugins import PluginManager
 from roomkit_plugins.ai import AIChannel
 from roomkit_plugins.sqlite import SQLiteStore
-from roomkit_plugins.testing import MockAIProvider, VirtualClock, run_virtual
+from roomkit_plugins.testing import VirtualClock, run_virtual
 from roomkit_plugins.websocket import StreamMessage, WebSocketChannel
 from tests.tree.plan import code_lines
 from tools.source import Tree
@@ -52,6 +54,7 @@ _TOOL = 4  # one of the ids that sys.monitoring leaves to programs
 _OURS = re.compile(r"/(?:roomkit|roomkit_plugins/(?!testing/)[a-z_]+)/[^/].*\.py$")
 _LATE = 3600.0
 _ANSWER = "It left our warehouse this morning and arrives tomorrow."
+_SAID = AIResponse(content=_ANSWER, finish_reason="stop", usage={"input_tokens": 10, "output_tokens": 5})
 _NO_PLUGINS = PluginManager(entry_points=())
 
 type Costs = dict[str, int]
@@ -222,24 +225,73 @@ def _shared(meter: Meter) -> AbstractAsyncContextManager[RoomKit]:
     return _kit(meter, _SharedStore())
 
 
+class _Model(AIProvider):
+    """A model whose own work is not counted; text comes whole, or streamed by five characters."""
+
+    def __init__(self, answers: Sequence[AIResponse], *, streaming: bool) -> None:
+        self._answers = cycle(answers)
+        self._streaming = streaming
+
+    @property
+    def name(self) -> str:
+        return "model"
+
+    @property
+    def model_name(self) -> str:
+        return "model"
+
+    @property
+    def supports_vision(self) -> bool:
+        return False
+
+    @property
+    def supports_response_schema(self) -> bool:
+        return False
+
+    @property
+    def supports_streaming(self) -> bool:
+        return self._streaming
+
+    @property
+    def supports_structured_streaming(self) -> bool:
+        return self._streaming
+
+    async def generate(self, context: AIContext) -> AIResponse:
+        return next(self._answers)
+
+    async def generate_structured_stream(self, context: AIContext) -> AsyncIterator[StreamEvent]:
+        answer = next(self._answers)
+        for start in range(0, len(answer.content), 5):
+            yield StreamTextDelta(answer.content[start : start + 5])
+        yield StreamDone(answer.finish_reason, answer.usage)
+
+
 @asynccontextmanager
-async def _answered(meter: Meter, **provider: Any) -> AsyncIterator[RoomKit]:
+async def _answered(
+    meter: Meter,
+    answers: Sequence[AIResponse] = (),
+    tools: Sequence[Any] = (),
+    *,
+    streaming: bool = False,
+) -> AsyncIterator[RoomKit]:
     async with _kit(meter, sockets=1) as kit:
-        made = {"responses": [_ANSWER], **provider}
-        tools = made.pop("tools", ())
-        kit.register_channel(AIChannel("bot", provider=MockAIProvider(**made), tools=tools))
+        provider = _Model(answers or [_SAID], streaming=streaming)
+        kit.register_channel(AIChannel("bot", provider=provider, tools=tools))
         await kit.attach_channel(_ROOM, "bot", category=ChannelCategory.INTELLIGENCE)
         yield kit
 
 
 def _streamed(meter: Meter) -> AbstractAsyncContextManager[RoomKit]:
-    return _answered(meter, streaming=True, chunk_size=5)
+    return _answered(meter, streaming=True)
 
 
 def _tools(meter: Meter) -> AbstractAsyncContextManager[RoomKit]:
     tool = AITool(name="lookup", description="Find a parcel.")
-    answers = [_calling(1), _calling(2), AIResponse(content=_ANSWER, finish_reason="stop")]
-    return _answered(meter, ai_responses=answers, tools=[(tool, _lookup)])
+    return _answered(
+        meter,
+        [_calling(1), _calling(2), AIResponse(content=_ANSWER, finish_reason="stop")],
+        [(tool, _lookup)],
+    )
 
 
 @asynccontextmanager
