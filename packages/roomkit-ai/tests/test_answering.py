@@ -23,7 +23,7 @@ async def test_an_agent_answers_a_message(stage):
     heard = await stage.ask(stage.agent(stage.provider("Hello, Alice.")), "Hi")
     assert heard.text == "Hello, Alice."
     assert heard.finish_reason == "stop"
-    assert heard.usage == {"input_tokens": 10, "output_tokens": 5}
+    assert heard.usage == {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
     assert heard.output.responded
 
 
@@ -35,7 +35,7 @@ async def test_a_whole_answer_is_one_event_of_the_agent(new_stage):
     assert event.room_id == "r1"
     assert (event.source.channel_id, event.source.channel_type) == ("agent", ChannelType.AI)
     assert event.source.direction is ChannelDirection.OUTBOUND
-    assert event.generation.provider == "CheckedProvider"
+    assert event.generation.provider == "mock"
     assert event.generation.model == "mock"
     assert event.metadata == {}
 
@@ -203,8 +203,8 @@ def test_capabilities_follow_the_provider():
 
 def test_an_agent_tells_its_provider_and_model():
     agent = AIChannel("a", MockAIProvider(model_name="m1"), system_prompt="Be kind.")
-    assert agent.info == {"provider": "MockAIProvider", "model": "m1"}
-    assert agent.provider_name == "MockAIProvider"
+    assert agent.info == {"provider": "mock", "model": "m1"}
+    assert agent.provider_name == "mock"
     assert agent.system_prompt == "Be kind."
     assert isinstance(agent, SupportsSteering)
 

@@ -81,8 +81,11 @@ async def test_the_answer_is_in_the_timeline_with_how_it_was_made(kit, join, scr
     assert event.content.body == "One moment.\n\nRefunded."
     assert event.chain_depth == 1
     made = event.generation
-    assert (made.provider, made.model, made.tool_rounds) == ("MockAIProvider", "mock", 1)
-    assert (made.finish_reason, made.usage) == ("stop", {"input_tokens": 20, "output_tokens": 10})
+    assert (made.provider, made.model, made.tool_rounds) == ("mock", "mock", 1)
+    assert (made.finish_reason, made.usage) == (
+        "stop",
+        {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30},
+    )
 
 
 async def test_hooks_gate_and_observe_tool_calls(kit, join, script):

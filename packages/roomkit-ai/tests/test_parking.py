@@ -141,7 +141,7 @@ async def test_text_before_the_call_is_said_at_once_and_once(kit, join, script):
     assert answer.source.on_behalf_of == "alice"
     assert answer.chain_depth == 1
     assert answer.correlation_id == turn.event_id
-    assert answer.generation.usage == {"input_tokens": 20, "output_tokens": 10}
+    assert answer.generation.usage == {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}
     assert answer.generation.tool_rounds == 1
 
 

@@ -95,7 +95,7 @@ async def test_when_the_fallback_fails_too_the_first_failure_is_raised(stage):
     heard = await stage.ask(agent, "Hi", catch=True)
     assert heard.error is first
     assert first.__cause__ is second
-    assert first.__notes__ == ["the fallback CheckedProvider failed too: server"]
+    assert first.__notes__ == ["the fallback mock failed too: server"]
     assert len(agent.fallback_provider.calls) == 1
 
 
@@ -301,7 +301,7 @@ async def test_fallbacks_are_asked_in_their_order(stage):
     assert (await stage.ask(agent, "Hi")).text == "Hello."
     heard = await stage.ask(agent, "And now?", catch=True)
     assert heard.error.error_code is ErrorCode.OVERLOADED
-    notes = [f"the fallback CheckedProvider failed too: {code}" for code in ("auth", "server")]
+    notes = [f"the fallback mock failed too: {code}" for code in ("auth", "server")]
     assert heard.error.__notes__[-2:] == notes  # the mock raises one object in both turns
     assert [len(provider.calls) for provider in (*providers, last)] == [2, 2, 2]
 

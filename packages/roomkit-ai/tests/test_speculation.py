@@ -156,7 +156,7 @@ async def test_the_first_tool_call_waits_and_so_does_what_others_could_notice(sc
     assert scene.signals[:2] == [EphemeralEventType.THINKING_START, EphemeralEventType.THINKING_END]
     assert scene.memory.noted == [result.event.id]
     answer = (await scene.kit.get_timeline("room"))[-1]
-    assert answer.generation.usage == {"output_tokens": 8}
+    assert answer.generation.usage == {"output_tokens": 8, "total_tokens": 8}
     assert answer.generation.tool_rounds == 1
 
 

@@ -45,7 +45,7 @@ async def test_a_tool_is_run_and_its_result_given_back(stage, script, looked_up)
     assert looked_up.calls == [("lookup", {"order_id": 7})]
     assert heard.text == "Let me see.\n\nIt is shipped."
     assert heard.tool_rounds == 1
-    assert heard.usage == {"input_tokens": 20, "output_tokens": 10}
+    assert heard.usage == {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}
     (result,) = script.results(provider.calls[1])
     assert (result.tool_call_id, result.result, result.is_error) == ("c1", "lookup says 1", False)
     assert [message.role for message in provider.calls[1].messages] == ["user", "assistant", "tool"]

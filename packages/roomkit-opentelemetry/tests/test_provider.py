@@ -147,7 +147,7 @@ async def test_requests_and_calls_have_the_names_of_the_conventions(sdk):
     assert first.kind is trace.SpanKind.CLIENT
     known = {
         "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": "MockAIProvider",
+        "gen_ai.provider.name": "mock",
         "gen_ai.request.model": "model-1",
         "gen_ai.request.stream": False,
         "gen_ai.conversation.id": "r1",
@@ -186,7 +186,7 @@ async def test_a_turn_is_an_invocation_of_its_agent(sdk, streaming):
         "gen_ai.operation.name": "invoke_agent",
         "gen_ai.agent.name": "agent",
         "gen_ai.conversation.id": "r1",
-        "gen_ai.provider.name": "MockAIProvider",
+        "gen_ai.provider.name": "mock",
         "gen_ai.request.model": "model-1",
         "gen_ai.usage.input_tokens": 22,
         "gen_ai.usage.output_tokens": 14,

@@ -7,7 +7,15 @@ import asyncio
 import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.models.ai import AIToolCall, StreamDone, StreamTextDelta, StreamToolCall
+from roomkit.models.ai import (
+    AIImagePart,
+    AIMessage,
+    AITextPart,
+    AIToolCall,
+    StreamDone,
+    StreamTextDelta,
+    StreamToolCall,
+)
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.delivery import ProviderResult
 from roomkit.models.enums import SourceStatus
@@ -121,14 +129,19 @@ async def test_whatsapp_templates_and_reactions_are_recorded() -> None:
 # -- a model ----------------------------------------------------------------------------------
 
 
+def asking() -> AIContext:
+    """Make the least that a model can be asked."""
+    return AIContext(messages=[AIMessage(role="user", content="Hello")])
+
+
 async def test_a_model_answers_round_and_round_and_records_its_contexts() -> None:
     model = MockAIProvider(["a", "b"])
-    contexts = [AIContext() for _ in range(3)]
+    contexts = [asking() for _ in range(3)]
     assert [(await model.generate(each)).content for each in contexts] == ["a", "b", "a"]
     assert model.calls == contexts
-    answer = await MockAIProvider().generate(AIContext())
+    answer = await MockAIProvider().generate(asking())
     assert (answer.content, answer.finish_reason) == ("Hello from AI", "stop")
-    assert answer.usage == {"input_tokens": 10, "output_tokens": 5}
+    assert answer.usage == {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
 
 
 async def test_a_model_can_fail_hang_and_think_for_itself() -> None:
@@ -136,12 +149,12 @@ async def test_a_model_can_fail_hang_and_think_for_itself() -> None:
     hang = Hang()
     model = MockAIProvider([RATE_LIMITED, hang, lambda asked: f"{len(asked.messages)} messages"])
     with pytest.raises(ProviderError):
-        await model.generate(AIContext())
-    waiting = asyncio.create_task(model.generate(AIContext()))
+        await model.generate(asking())
+    waiting = asyncio.create_task(model.generate(asking()))
     await hang.reached.wait()
     hang.release()
     assert (await waiting).content == "Hello from AI"
-    assert (await model.generate(AIContext())).content == "0 messages"
+    assert (await model.generate(asking())).content == "1 messages"
 
 
 @pytest.mark.virtual_time
@@ -156,16 +169,16 @@ async def test_a_model_streams_in_pieces_on_the_loops_clock() -> None:
     model = MockAIProvider(ai_responses=[answer], streaming=True, chunk_size=3, delay=5, chunk_delay=1)
     assert model.supports_streaming
     assert model.supports_structured_streaming
-    streamed = [each async for each in model.generate_structured_stream(AIContext())]
+    streamed = [each async for each in model.generate_structured_stream(asking())]
     assert streamed == [
         StreamTextDelta("abc"),
         StreamTextDelta("def"),
         StreamTextDelta("g"),
         StreamToolCall("1", "look", {"at": "it"}),
-        StreamDone("tool_calls", {"output_tokens": 7}),
+        StreamDone("tool_calls", {"total_tokens": 7, "output_tokens": 7}, {"finish_reason": "tool_calls"}),
     ]
     assert asyncio.get_running_loop().time() == 7
-    assert "".join([piece async for piece in model.generate_stream(AIContext())]) == "abcdefg"
+    assert "".join([piece async for piece in model.generate_stream(asking())]) == "abcdefg"
 
 
 async def test_a_models_stream_can_break() -> None:
@@ -173,10 +186,90 @@ async def test_a_models_stream_can_break() -> None:
     model = MockAIProvider(
         ["abcdef"], streaming=True, chunk_size=2, fail_after_chunks=2, stream_error=RATE_LIMITED
     )
-    stream = model.generate_stream(AIContext())
+    stream = model.generate_stream(asking())
     assert [await anext(stream), await anext(stream)] == ["ab", "cd"]
     with pytest.raises(ProviderError, match="slow down"):
         await anext(stream)
+
+
+async def test_a_model_breaks_as_a_vendors_connection_does() -> None:
+    """Unless another error is given."""
+    model = MockAIProvider(["abcdef"], streaming=True, chunk_size=2, fail_after_chunks=1)
+    stream = model.generate_stream(asking())
+    assert await anext(stream) == "ab"
+    with pytest.raises(ProviderError, match="broke, as scripted") as caught:
+        await anext(stream)
+    assert caught.value.error_code is ErrorCode.CONNECTION
+
+
+async def test_a_model_says_a_list_piece_by_piece_and_waits_in_it() -> None:
+    """What it waits for, it waits for in both ways of generating; an error ends the text before it."""
+    hang, event = Hang(), asyncio.Event()
+    model = MockAIProvider([["He", hang, "llo", event, " \ud83d", "\ude00"], ["So", RATE_LIMITED]])
+    stream = model.generate_stream(asking())
+    assert await anext(stream) == "He"
+    hang.release()
+    assert await anext(stream) == "llo"
+    event.set()
+    assert [piece async for piece in stream] == [" ", "\U0001f600"]
+    broken = model.generate_stream(asking())
+    assert await anext(broken) == "So"
+    with pytest.raises(ProviderError, match="slow down"):
+        await anext(broken)
+    assert (await model.generate(asking())).content == "Hello \U0001f600"
+    with pytest.raises(ProviderError, match="slow down"):
+        await model.generate(asking())
+
+
+async def test_a_models_function_may_wait_and_answer_with_anything() -> None:
+    """Text, an error, a hang or pieces."""
+    hang = Hang()
+    scripted = iter(["text", ["two ", "pieces"], RATE_LIMITED, hang])
+
+    async def answer(asked: AIContext) -> object:
+        await asyncio.sleep(0)
+        return next(scripted)
+
+    model = MockAIProvider([answer])  # type: ignore[list-item]  # any of what may be scripted
+    assert (await model.generate(asking())).content == "text"
+    assert (await model.generate(asking())).content == "two pieces"
+    with pytest.raises(ProviderError, match="slow down"):
+        await model.generate(asking())
+    hang.release()
+    assert (await model.generate(asking())).content == "Hello from AI"
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        (AIContext(), "the last message is missing"),
+        (AIContext(messages=asking().messages, tool_choice="required"), "no tool is offered"),
+        (AIContext(messages=asking().messages, response_schema={"type": "array"}), "not of type object"),
+        (AIContext(messages=asking().messages, response_schema={"$ref": "http://a/b"}), "is not fetched"),
+    ],
+)
+async def test_what_vendors_refuse_is_refused_and_takes_no_answer(context: AIContext, said: str) -> None:
+    model = MockAIProvider(["a", "b"])
+    with pytest.raises(ProviderError, match=said) as caught:
+        await model.generate(context)
+    assert (caught.value.error_code, caught.value.provider) == (ErrorCode.INVALID_REQUEST, "mock")
+    assert (await model.generate(asking())).content == "a"
+    assert len(model.calls) == 2
+
+
+@pytest.mark.parametrize("vision", [True, False])
+async def test_an_image_is_taken_or_refused(vision: bool) -> None:
+    """By a model with vision and one without; no vendor reads a TIFF."""
+    model = MockAIProvider(vision=vision)
+    for media_type, taken in (("image/png", vision), ("image/tiff", False)):
+        parts = (AITextPart(text="What is this?"), AIImagePart(url=f"data:{media_type};base64,aGk="))
+        context = AIContext(messages=[AIMessage(role="user", content=parts)])
+        if taken:
+            assert (await model.generate(context)).content == "Hello from AI"
+            continue
+        with pytest.raises(ProviderError) as caught:
+            await model.generate(context)
+        assert caught.value.error_code is ErrorCode.UNSUPPORTED_CONTENT
 
 
 # -- the others -------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ class AIFailuresContract(AISuite):
         self, provider: AIProvider, simulator: AISimulator, status: int
     ) -> None:
         """It is permanent, with or without a place to go; nothing, and so no key, is sent there."""
+        self.needs_http("nothing redirects")
         async with _Elsewhere() as elsewhere:
             for location in ({}, {"location": f"{elsewhere.origin}/v1/x"}):
                 for generate in (ask_whole, ask_streamed):
@@ -82,6 +83,7 @@ class AIFailuresContract(AISuite):
 
     async def test_how_long_to_wait(self, provider: AIProvider, simulator: AISimulator) -> None:
         """Seconds, milliseconds and dates are understood; nonsense is not believed."""
+        self.needs_http("there are no headers: the time to wait is scripted")
         code = ErrorCode.OVERLOADED
         date = {"date": "Sun, 22 Nov 2026 10:00:00 GMT", "retry-after": "Sun, 22 Nov 2026 10:01:30 GMT"}
         told = [
@@ -97,6 +99,7 @@ class AIFailuresContract(AISuite):
             assert (await failure_of(provider.generate(ask()))).retry_after == seconds
 
     async def test_the_vendor_decides_on_retrying(self, provider: AIProvider, simulator: AISimulator) -> None:
+        self.needs_http("there are no headers")
         simulator.fail(ErrorCode.SERVER, headers={"x-should-retry": "false"})
         assert (await failure_of(provider.generate(ask()))).retryable is False
         simulator.fail(ErrorCode.INVALID_REQUEST, headers={"x-should-retry": "true"})
@@ -104,6 +107,7 @@ class AIFailuresContract(AISuite):
 
     async def test_a_refused_connection(self, provider: AIProvider, simulator: AISimulator) -> None:
         """A connection that breaks before the answer can be tried again."""
+        self.needs_http("there is no connection")
         for generate in (ask_whole, ask_streamed):
             simulator.reply("Hello", fault=Drop())
             error = await failure_of(generate(provider, ask()))
@@ -124,6 +128,8 @@ class AIFailuresContract(AISuite):
         self, provider: AIProvider, simulator: AISimulator, fault: Fault, code: ErrorCode
     ) -> None:
         """Text received before stays, the error ends it, and the vendor is not asked again."""
+        if not isinstance(fault, FailMidStream):
+            self.needs_http("a stream breaks only as the vendor reports it")
         simulator.reply("It was a dark and stormy night; the rain fell in torrents", fault=fault)
         heard: list[StreamEvent] = []
 
@@ -156,6 +162,7 @@ class AIFailuresContract(AISuite):
         self, provider: AIProvider, simulator: AISimulator, fault: Fault
     ) -> None:
         """A 200 with anything else than an answer is a `bad_response`, whole and streamed."""
+        self.needs_http("answers are objects")
         for generate in (ask_whole, ask_streamed):
             simulator.reply("Hello", fault=fault)
             error = await failure_of(generate(provider, ask()))
@@ -166,6 +173,7 @@ class AIFailuresContract(AISuite):
         self, factory: Callable[..., AIProvider], simulator: AISimulator
     ) -> None:
         """No byte within the timeout is a `timeout`, before the answer and inside it."""
+        self.needs_http("there is no timeout")
         provider = factory(timeout=0.1)
         silent = ((ask_whole, NeverAnswer()), (ask_streamed, NeverAnswer()), (ask_streamed, NeverAnswer(2)))
         for generate, fault in silent:

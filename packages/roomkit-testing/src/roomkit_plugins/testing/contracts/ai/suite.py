@@ -33,6 +33,16 @@ class AISuite(ProviderLifeContract):
         return True
 
     @property
+    def speaks_http(self) -> bool:
+        """Whether it asks the vendor over a network; if not, what only a network can do is skipped."""
+        return True
+
+    def needs_http(self, why: str) -> None:
+        """Skip a test of a provider that asks nothing over a network; `why` completes "without HTTP"."""
+        if not self.speaks_http:
+            pytest.skip(f"without HTTP {why}")
+
+    @property
     def says_auto(self) -> bool:
         """Whether every request with tools says how to choose, so that `auto` makes no difference."""
         return False

@@ -63,6 +63,7 @@ class AIUseContract(AISuite):
         self, provider: AIProvider, simulator: AISimulator
     ) -> None:
         """A stream that is closed half-way stops the model."""
+        self.needs_http("there is no connection to close")
         simulator.reply(["Once upon a time", asyncio.Event(), "the end"])
         async with patient():
             stream = provider.generate_structured_stream(ask())
@@ -88,6 +89,7 @@ class AIUseContract(AISuite):
         self, provider: AIProvider, simulator: AISimulator, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Whatever fails, the key is in no message, no chained error, no local variable, no log line."""
+        self.needs_http("there is no key")
         caplog.set_level(logging.DEBUG)
         body = {"error": {"type": "authentication_error", "message": f"bad key {simulator.api_key}"}}
         echo = simulator.failure(ErrorCode.AUTH)
