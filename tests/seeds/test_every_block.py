@@ -11,9 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from websockets.asyncio import client
 
 import roomkit
 from roomkit_plugins.testing import MockAIProvider, RecordingChannel
@@ -23,7 +24,6 @@ from tests.seeds.test_snippets import Page
 pytestmark = pytest.mark.skipif(not SEED.is_file(), reason="the promises do not lie beside this checkout")
 
 LATER = {
-    "from roomkit.sources import WebSocketSource": "roomkit-sources",
     "from roomkit import VoiceChannel": "roomkit-voice",
 }
 """The first lines of blocks whose packages are not built."""
@@ -34,6 +34,7 @@ GIVEN = {
 PRINTED = {
     "Conversation State": ["intake None 0"],
     "Realtime Events": ["user-1 is typing..."],
+    "Event-Driven Sources": ["Status: connecting, Messages: 0"],
 }
 
 
@@ -114,6 +115,17 @@ def test_there_are_blocks_of_every_part() -> None:
     assert len(found) >= 23
     headings = {heading for heading, _ in found}
     assert headings >= {"Quickstart", "Agent", "ConversationPipeline", "MCP Tools", "Skills", "Telemetry"}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse the web socket of a host on the internet; `test_snippets` talks to it on this machine."""
+
+    class Refused(client.connect):
+        def __await__(self) -> NoReturn:
+            raise ConnectionRefusedError
+
+    monkeypatch.setattr(client, "connect", Refused)
 
 
 @pytest.mark.parametrize(
