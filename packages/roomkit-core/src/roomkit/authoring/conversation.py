@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from roomkit._dataclasses import dataclass
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import (
     AIImagePart,
