@@ -150,7 +150,7 @@ async def growth(load: Load, phases: int, conversations: int) -> list[float]:
 @pytest.fixture
 async def load(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Load]:
     """What is kept of deleted rooms has bounds; they are lowered, so that they are reached in a phase."""
-    monkeypatch.setattr("roomkit_plugins.ai.channel.MAX_TRANSCRIPTS", BOUND)
+    monkeypatch.setattr("roomkit_plugins.ai.transcript.MAX_TRANSCRIPTS", BOUND)
     monkeypatch.setattr("roomkit.kernel.flow.recipients._MOST_KNOWN", 1)  # emptied when it is full
     locks = InMemoryLockManager(max_locks=BOUND)
     async with RoomKit(

@@ -21,7 +21,7 @@ _HOLDERS = (Transcript, Record, list, tuple, dict, set)
 def texts_kept_by(agent):
     """Return every text that the agent's transcripts keep in memory, joined."""
     gc.collect()
-    found, todo, seen = [], list(agent._transcripts.values()), set()
+    found, todo, seen = [], list(agent._transcripts.rooms.values()), set()
     for each in todo:
         if id(each) in seen:
             continue

@@ -12,7 +12,7 @@ from roomkit.models.content import MediaContent, TextContent
 from roomkit.models.enums import ChannelCategory, EventStatus
 from roomkit.models.event import Amendment, Generation, Heard
 from roomkit_plugins.ai import AIChannel
-from roomkit_plugins.ai import channel as channel_module
+from roomkit_plugins.ai import transcript as transcript_module
 from roomkit_plugins.ai.transcript import Transcript
 from roomkit_plugins.testing.contracts.strategies import examples
 
@@ -132,7 +132,7 @@ async def test_a_turn_makes_messages_of_new_events_only(stage, monkeypatch):
 
 @pytest.fixture
 def kept_rooms(monkeypatch):
-    monkeypatch.setattr(channel_module, "MAX_TRANSCRIPTS", 3)
+    monkeypatch.setattr(transcript_module, "MAX_TRANSCRIPTS", 3)
     return 3
 
 
@@ -145,7 +145,7 @@ async def test_messages_are_kept_for_the_rooms_that_spoke_last(kept_rooms, new_s
     for stage in stages:
         stage.event("Hi")
         await stage.ask(agent, "Now?")
-    assert list(agent._transcripts) == ["r3", "r4", "r5"]
+    assert list(agent._transcripts.rooms) == ["r3", "r4", "r5"]
     await first.ask(agent, "And now?")
-    assert list(agent._transcripts) == ["r4", "r5", "r0"]
+    assert list(agent._transcripts.rooms) == ["r4", "r5", "r0"]
     assert [message.content for message in provider.calls[-1].messages] == ["Hi\nNow?\nAnd now?"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, override
@@ -16,19 +15,18 @@ from roomkit.abc.tools import ToolOffer, ToolProvider
 from roomkit.authoring.coroutines import in_time
 from roomkit.authoring.options import checked_options
 from roomkit.models.ai import StreamDone
-from roomkit.models.base import new_id, utcnow
+from roomkit.models.base import new_id
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
-from roomkit.models.content import TextContent
 from roomkit.models.enums import (
     ChannelCategory,
     ChannelDirection,
     ChannelMediaType,
     ChannelType,
 )
-from roomkit.models.event import EventSource, Generation, RoomEvent
+from roomkit.models.event import RoomEvent
 from roomkit.models.room import AIConfig, Room
-from roomkit.models.values import repaired, vendor_json
 from roomkit.models.visibility import sees
+from roomkit_plugins.ai.answers import AnswerEvents
 from roomkit_plugins.ai.config import AIChannelConfig
 from roomkit_plugins.ai.context import (
     FirstMessages,
@@ -60,7 +58,7 @@ from roomkit_plugins.ai.tools import (
     runnable,
     with_handlers,
 )
-from roomkit_plugins.ai.transcript import Transcript
+from roomkit_plugins.ai.transcript import Transcripts
 from roomkit_plugins.ai.turn import Turn
 from roomkit_plugins.ai.underway import StuckHandlers
 
@@ -83,8 +81,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AIChannel"]
 
-MAX_TRANSCRIPTS = 512
-"""Of how many rooms, those that spoke last, an agent keeps the messages that the events became."""
 _DEFAULTS = AIChannelConfig()
 _NOT_DONE = StreamDone()
 _OPTIONS = AIChannelConfig.model_fields.keys() - {"tools", "response_schema"}  # given in more forms, too
@@ -185,11 +181,9 @@ class AIChannel(Channel):
         self._offers_more = type(self).tools_for is not AIChannel.tools_for
         self._tools = [checked_tool(tool) for tool in tools]
         self.tool_providers = tuple(map(checked_provider, tool_providers))
-        self._draft = self._new_draft()
-        self._made: dict[str, Any] = {}  # bound: four fields
-        self._generation = Generation()
+        self._answers = AnswerEvents(channel_id, self.channel_type)
         self._turns: dict[str, Turn] = {}  # bound: the turns under way
-        self._transcripts: OrderedDict[str, Transcript] = OrderedDict()  # bound: MAX_TRANSCRIPTS
+        self._transcripts = Transcripts()
         self._abandoned = StuckHandlers()
 
     @override
@@ -366,7 +360,7 @@ class AIChannel(Channel):
         is_noted = parked is None and not context.speculative
         memory = await self._recall(event, binding, view, is_noted=is_noted)
         vision = self.provider.supports_vision
-        first = conversation(event, binding, view, memory, self._transcript(binding, view, vision=vision))
+        first = conversation(event, binding, view, memory, self._transcripts.of(binding, view, vision=vision))
         if not first.messages:
             if context.speculative:
                 await context.confirmed()
@@ -420,17 +414,6 @@ class AIChannel(Channel):
         """Ask the tool providers again, about the room as it is by now."""
         room = Room(id=room_id) if self.services is None else await self.services.rooms.read_room(room_id)
         return self._toolbox(own, further, role, await self._offer(room))
-
-    def _transcript(self, binding: ChannelBinding, view: RoomContext, *, vision: bool) -> Transcript:
-        """Return the transcript of the room's turn before, unless it is another reader's by now."""
-        room_id = binding.room_id
-        transcript = self._transcripts.get(room_id)
-        if transcript is None or not transcript.is_of(binding, view, vision=vision):
-            transcript = self._transcripts[room_id] = Transcript(binding, view, vision=vision)
-            if len(self._transcripts) > MAX_TRANSCRIPTS:
-                self._transcripts.popitem(last=False)
-        self._transcripts.move_to_end(room_id)
-        return transcript
 
     def _turn(
         self,
@@ -549,51 +532,11 @@ class AIChannel(Channel):
         text = "".join(pieces)
         return ChannelOutput(
             responded=True,
-            response_events=[self._event(text, done, binding)] if text.strip() else (),
+            response_events=[self._answers.event(text, done, binding)] if text.strip() else (),
             tasks=turn.tasks,
             observations=turn.observations,
             parked=turn.parked,
         )
-
-    def _event(self, text: str, done: StreamDone, binding: ChannelBinding) -> RoomEvent:
-        provider = done.metadata["provider"]
-        draft = self._draft
-        if (draft.source.participant_id, draft.source.provider) != (binding.participant_id, provider):
-            draft = self._draft = self._new_draft(binding.participant_id, provider)
-        body = repaired(text, keep_nul=True)
-        return draft.replace(
-            id=new_id(),
-            created_at=utcnow(),
-            room_id=binding.room_id,
-            content=TextContent.trusted({"type": "text", "body": body, "language": None}),
-            generation=self._generation_of(done),
-        )
-
-    def _generation_of(self, done: StreamDone) -> Generation:
-        """Return how an answer was made; but for their usage, most are made as the one before."""
-        made = {
-            "provider": done.metadata["provider"],
-            "model": done.metadata["model"],
-            "tool_rounds": done.metadata["tool_rounds"],
-            "finish_reason": done.finish_reason,
-        }
-        if made != self._made:
-            self._made, self._generation = made, Generation(**made)
-        usage, cost = done.usage, done.metadata["cost"]
-        if cost is not None:
-            return self._generation.replace(usage=vendor_json(usage), cost=cost)
-        return self._generation.replace(usage=vendor_json(usage)) if usage else self._generation
-
-    def _new_draft(self, participant_id: str | None = None, provider: str | None = None) -> RoomEvent:
-        """Return an answer that has neither words nor a room yet."""
-        source = EventSource(
-            channel_id=self.channel_id,
-            channel_type=self.channel_type,
-            direction=ChannelDirection.OUTBOUND,
-            participant_id=participant_id,
-            provider=provider,
-        )
-        return RoomEvent(room_id=self.channel_id, source=source, content=TextContent(body=""))
 
 
 async def _failed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from itertools import islice, takewhile
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
     from roomkit.models.event import EventSource, Heard, RoomEvent
 
-__all__ = ["Transcript", "parts_of"]
+__all__ = ["Transcript", "Transcripts", "parts_of"]
 
+MAX_TRANSCRIPTS = 512
+"""Of how many rooms, those that spoke last, an agent keeps the messages that the events became."""
 MAX_LABEL = 64
 _NO_PEOPLE = (ChannelType.SYSTEM, ChannelType.AI)
 
@@ -202,6 +205,24 @@ class Transcript:
         if person is not None and person.display_name:
             return _label(person.display_name) or None
         return _label(source.participant_id) if self._crowd and source.participant_id else None
+
+
+class Transcripts:
+    """The transcripts of one agent, `rooms` by id, the one used last at the end."""
+
+    def __init__(self) -> None:
+        self.rooms: OrderedDict[str, Transcript] = OrderedDict()  # bound: MAX_TRANSCRIPTS
+
+    def of(self, binding: ChannelBinding, view: RoomContext, *, vision: bool) -> Transcript:
+        """Return the transcript of the turn before in a room; a new one if its reader differs."""
+        room_id = binding.room_id
+        transcript = self.rooms.get(room_id)
+        if transcript is None or not transcript.is_of(binding, view, vision=vision):
+            transcript = self.rooms[room_id] = Transcript(binding, view, vision=vision)
+            if len(self.rooms) > MAX_TRANSCRIPTS:
+                self.rooms.popitem(last=False)
+        self.rooms.move_to_end(room_id)
+        return transcript
 
 
 def _forget(itself: ref[Transcript], _gone: object) -> None:
