@@ -50,10 +50,13 @@ async def test_metrics_count_requests_by_route_and_never_by_what_callers_write(s
     await client.get("/canary")
     await client.request("CANARY", "/v1/rooms")
     await client.post("/webhooks/sms", content=b"forged")
+    await client.post("/webhooks/canary", content=b"forged")
+    await client.post("/webhooks/sms/canary", content=b"forged")
     page = (await client.get("/metrics")).text
     assert 'roomkit_http_requests_total{method="GET",route="/v1/rooms/{room_id}",status="404"} 1.0' in page
     assert 'roomkit_http_requests_total{method="POST",route="/webhooks/{channel}",status="401"} 1.0' in page
-    assert 'roomkit_notices_total{channel="sms",type="webhook_refused"} 1.0' in page
+    assert 'roomkit_notices_total{channel="sms",type="webhook_refused"} 2.0' in page
+    assert 'roomkit_notices_total{channel="",type="webhook_refused"} 1.0' in page
     assert "roomkit_connections 0.0" in page
     assert "canary" not in page.lower()
     assert (await (await site.client(None)).get("/metrics")).status_code == 401

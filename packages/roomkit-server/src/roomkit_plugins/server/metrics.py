@@ -33,6 +33,7 @@ _NOTICES = (
     "work_abandoned",
 )
 """Framework events that are counted: what an operator is called for. Others would cost each message work."""
+_NO_CHANNEL = ""
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -40,6 +41,7 @@ class Metrics:
     """What a server counts; labels have a bound: routes by their pattern, never by what a caller wrote."""
 
     def __init__(self, kit: RoomKit, open_connections: Callable[[], float]) -> None:
+        self._kit = kit
         self._registry = CollectorRegistry(auto_describe=False)
         self._requests = Counter(
             "roomkit_http_requests",
@@ -67,7 +69,10 @@ class Metrics:
         self._unsubscribe = [kit.subscribe_events(kind, self._count) for kind in _NOTICES]
 
     async def _count(self, event: FrameworkEvent) -> None:
-        self._notices.labels(event.type, event.channel_id or "").inc()
+        channel = event.channel_id or _NO_CHANNEL
+        if self._kit.get_channel(channel) is None:  # a webhook's caller may have made the id up
+            channel = _NO_CHANNEL
+        self._notices.labels(event.type, channel).inc()
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
