@@ -17,6 +17,7 @@ from roomkit.authoring.limits import TokenBucketRateLimiter
 from roomkit_plugins.server import Scope, ServerConfig
 from roomkit_plugins.server.api import ENDPOINTS
 from roomkit_plugins.server.entrance import Entrance
+from roomkit_plugins.server.requests import address_of
 from roomkit_plugins.server.stopping import Stopping
 
 from .conftest import Site, key_of, keys
@@ -240,6 +241,25 @@ async def test_a_chunked_body_beyond_the_limit_is_refused_before_its_end(served:
 
 
 # -- guessing ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2:3:4", True),
+        ("2001:db8:1:2::1", "2001:db8:1:2:3:4:5:6", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("/run/proxy.sock", "", False),
+    ],
+)
+def test_an_ipv6_network_counts_as_one_address(one: str, other: str, is_same: bool) -> None:
+    """However its zeros are written: a host chooses the lower 64 bits of its address as it likes."""
+    found = [address_of(HTTPConnection({"type": "http", "client": (each, 1)})) for each in (one, other)]
+    assert (found[0] == found[1]) is is_same
 
 
 async def test_of_ten_thousand_guesses_a_bounded_number_is_remembered(config: ServerConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -19,6 +20,8 @@ __all__ = ["address_of", "ids_in_path", "keep_slashes", "part_at_slashes", "read
 
 _KEPT = "roomkit.server.slash"
 _NONCHARACTERS = range(0xFDD0, 0xFDF0)
+_NETWORK_BITS = 64
+"""What a provider gives to one customer at least; a host chooses the other bits as it likes, RFC 8981."""
 
 
 def keep_slashes(scope: Scope) -> Scope:
@@ -86,4 +89,11 @@ def _too_large(limit: int) -> BodyTooLargeError:
 def address_of(connection: HTTPConnection) -> str:
     """Return the address of the other end; of an IPv6 one the network, which has one owner."""
     host = "" if connection.client is None else connection.client.host
-    return ":".join(host.split(":")[:4]) if ":" in host else host
+    try:
+        address = ip_address(host)
+    except ValueError:  # a local socket, or a name that a proxy gave
+        return host
+    if isinstance(address, IPv4Address):
+        return host
+    mapped = address.ipv4_mapped
+    return str(IPv6Network((int(address), _NETWORK_BITS), strict=False)) if mapped is None else str(mapped)
