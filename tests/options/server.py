@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -88,10 +89,14 @@ class _Plugin:
             await self.may_answer.wait()
             return WebhookAnswer.of_json("done")
 
+        async def large(request: WebhookRequest) -> WebhookAnswer:
+            return WebhookAnswer(body=bytes(_MORE_THAN_BUFFERS))
+
         return [
             Route(path="/caller", name="caller", method="GET", handler=caller),
             Route(path="/open", name="open", method="GET", secure=False, handler=caller),
             Route(path="/slow", name="slow", method="GET", handler=slow),
+            Route(path="/large", name="large", method="GET", handler=large),
         ]
 
 
@@ -129,6 +134,25 @@ def _trickling(option: str, part: bytes) -> Observe:
                 writer.close()
 
     return observe
+
+
+async def _taking_nothing(settings: Settings) -> object:
+    """Return whether all of a large answer comes that its client stops to read for half a second."""
+    async with _a_server(settings, _Plugin()) as server:
+        loop = asyncio.get_running_loop()
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.setblocking(False)
+            await loop.sock_sendall(client, b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            found = len(await loop.sock_recv(client, 1))
+            await asyncio.sleep(0.5)
+            with contextlib.suppress(ConnectionError):
+                while some := await loop.sock_recv(client, 2**20):
+                    found += len(some)
+        return found > _MORE_THAN_BUFFERS
+
+
+_MORE_THAN_BUFFERS = 16 * 2**20
+"""Bytes that the buffers of a connection on this machine do not hold."""
 
 
 async def _behind_a_proxy(settings: Settings) -> object:
@@ -237,6 +261,7 @@ SERVER = Subject(
         "refusal_rate_limit": Change(_ONE, _KEYS, _asking(_STRANGER, _STRANGER, _STRANGER)),
         "head_timeout": Change(0.1, observe=_trickling("head_timeout", _HEAD)),
         "body_timeout": Change(0.1, _KEYS, _trickling("body_timeout", _BODY)),
+        "send_timeout": Change(0.1, observe=_taking_nothing),
         "trusted_proxies": Change(["127.0.0.1"], observe=_behind_a_proxy),
         "insecure_routes": Change(["open"], observe=_unverified),
         "max_connections": Change(1, _KEYS, _full),

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 
 import pytest
+import uvicorn
 from starlette.requests import HTTPConnection
+from uvicorn.server import ServerState
 
 from roomkit import RateLimit, RoomKit
 from roomkit.abc import RoomKitError
 from roomkit.authoring.limits import TokenBucketRateLimiter
+from roomkit.models import TextContent
 from roomkit_plugins.server import Scope, ServerConfig
 from roomkit_plugins.server.api import ENDPOINTS
 from roomkit_plugins.server.entrance import Entrance
 from roomkit_plugins.server.requests import address_of
 from roomkit_plugins.server.stopping import Stopping
+from roomkit_plugins.server.waiting import protocol_with
 
 from .conftest import Site, key_of, keys
 
@@ -35,6 +40,7 @@ def config() -> ServerConfig:
         keys={name: key.model_copy(update={"rate_limit": PLENTY}) for name, key in keys().items()},
         address_rate_limit=PLENTY,
         head_timeout=0.2,
+        send_timeout=0.2,
         max_body_bytes=10_000,
     )
 
@@ -99,6 +105,66 @@ async def test_bytes_of_a_head_do_not_put_its_deadline_off(served: Site) -> None
             await asyncio.wait((closed,), timeout=0.02)
     assert await closed == b""
     writer.close()
+
+
+async def test_a_client_that_reads_nothing_is_hung_up_on(served: Site) -> None:
+    """An answer that cannot be sent holds neither a connection of its key nor one of the server."""
+    assert served.server is not None
+    room = await served.room("acme", "ws")
+    for number in range(60):
+        await served.kit.send_event(room, "system", TextContent(body=f"{number}" * 60_000))
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", served.server.port))
+        path = f"/v1/rooms/{room}/stream?channel_id=ws&after=-1".encode()
+        client.sendall(request(b"GET " + path, KEY))
+        async with asyncio.timeout(PATIENCE):
+            while not served.server.app._entrance.open_connections:  # noqa: ASYNC110  # nothing says so
+                await asyncio.sleep(0.01)
+            while served.server.app._entrance.open_connections:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+class Buffer(asyncio.Transport):
+    """The transport of a client that takes so much of an answer as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unsent = 0
+        self.is_aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.limit = high
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    ("unsent", "is_aborted"),
+    [([900, 900], True), ([900, 899, 899], True), ([900, 899, 10, 9], False), ([900, 10, 0, 0], False)],
+)
+async def test_a_slow_client_is_not_one_that_reads_nothing(unsent: list[int], is_aborted: bool) -> None:
+    """As long as it takes a byte within each time-out."""
+    made = protocol_with(head_timeout=1e6, send_timeout=30)
+    protocol = made(config=uvicorn.Config(None, log_config=None), server_state=ServerState(), app_state={})
+    transport = Buffer()
+    protocol.connection_made(transport)
+    assert transport.limit == 0
+    first, *later = unsent
+    transport.unsent = first
+    protocol.pause_writing()
+    await asyncio.sleep(15)
+    for transport.unsent in later:
+        if not transport.unsent:
+            protocol.resume_writing()
+        await asyncio.sleep(30)
+    assert transport.is_aborted is is_aborted
+    protocol.connection_lost(ConnectionResetError())
 
 
 async def test_a_second_request_has_a_deadline_of_its_own(served: Site) -> None:

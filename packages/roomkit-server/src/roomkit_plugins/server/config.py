@@ -119,6 +119,9 @@ class ServerConfig(_Settings):
     head_timeout: Seconds = Field(
         15.0, description="How long a connection may take until the head of its next request has arrived."
     )
+    send_timeout: Seconds = Field(
+        30.0, description="How long a client may take nothing of an answer or stream."
+    )
     max_connections: Count = Field(
         10_000, description="How many connections the server holds at once; further ones get 503."
     )

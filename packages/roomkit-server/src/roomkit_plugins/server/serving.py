@@ -146,7 +146,7 @@ def _uvicorn_config(app: Any, config: ServerConfig) -> uvicorn.Config:  # Any: u
         log_level="warning",  # below, it logs addresses with their queries
         access_log=False,
         server_header=False,
-        http=protocol_with(config.head_timeout),
+        http=protocol_with(head_timeout=config.head_timeout, send_timeout=config.send_timeout),
         ws_max_size=config.max_frame_bytes,
         ws_per_message_deflate=False,  # chat is small; deflate costs more time and memory than it saves
         limit_concurrency=config.max_connections + 1,  # uvicorn refuses at its limit, not above it

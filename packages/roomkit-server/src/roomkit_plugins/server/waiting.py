@@ -1,12 +1,15 @@
-"""HTTP/1.1 as uvicorn speaks it, with a deadline for the heads of requests and a limit that all count for."""
+"""HTTP/1.1 as uvicorn speaks it, with deadlines for clients, and a limit that all connections count for."""
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any, override
+from typing import TYPE_CHECKING, Any, override
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+if TYPE_CHECKING:
+    import h11
 
 __all__ = ["protocol_with"]
 
@@ -17,16 +20,25 @@ class _Protocol(H11Protocol):
     uvicorn has a deadline for the silence between two requests, and none for a first request that does not
     come, nor for one that comes by a byte a second: each would hold one of the connections for ever. The
     parser bounds the size of heads, `read_body` the size and time of bodies.
+
+    Likewise for a client that takes nothing of an answer: the application waits for it, and a transport that
+    is closed waits until all is sent.
     """
 
-    def __init__(self, *given: Any, head_timeout: float, **options: Any) -> None:  # Any: uvicorn's own
+    def __init__(  # Any: uvicorn's own
+        self, *given: Any, head_timeout: float, send_timeout: float, **options: Any
+    ) -> None:
         super().__init__(*given, **options)
         self._head_timeout = head_timeout
+        self._send_timeout = send_timeout
         self._deadline: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._unsent = 0
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
+        transport.set_write_buffer_limits(0)  # so that any byte that is not taken is known of
         self._expect_head()
 
     @override
@@ -40,7 +52,24 @@ class _Protocol(H11Protocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_deadline()
+        self._forget_stalled()
         super().connection_lost(exc)
+
+    @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_progress()
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._forget_stalled()
+
+    @override
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._forget_stalled()
+        self.transport.set_write_buffer_limits()  # a socket has deadlines of its own
+        super().handle_websocket_upgrade(event)
 
     @override
     def _should_upgrade(self) -> bool:
@@ -69,11 +98,30 @@ class _Protocol(H11Protocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _expect_progress(self) -> None:
+        self._unsent = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(self._send_timeout, self._check_progress)
+
+    def _check_progress(self) -> None:
+        if self.transport.get_write_buffer_size() < self._unsent:
+            self._expect_progress()
+        else:
+            self.transport.abort()
+
+    def _forget_stalled(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
 
 def _is_answered(request: RequestResponseCycle | None) -> bool:  # uvicorn starts with None, undeclared
     return request is None or request.response_complete
 
 
-def protocol_with(head_timeout: float) -> Any:  # Any: what uvicorn takes for a protocol's class
-    """Return what makes a connection's protocol, with the seconds that the head of a request may take."""
-    return partial(_Protocol, head_timeout=head_timeout)
+def protocol_with(*, head_timeout: float, send_timeout: float) -> Any:  # Any: uvicorn takes it for a class
+    """Return what makes a connection's protocol.
+
+    `head_timeout` is in how many seconds the head of a request has to come, `send_timeout` for how many a
+    client may take nothing of an answer.
+    """
+    return partial(_Protocol, head_timeout=head_timeout, send_timeout=send_timeout)
