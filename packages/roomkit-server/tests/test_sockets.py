@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
+from pydantic import ValidationError
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -165,6 +166,17 @@ async def test_a_page_of_another_site_is_refused(served: Site) -> None:
             assert status == 101
         except InvalidStatus as refused:
             assert refused.response.status_code == status
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "null", "shop.example", "https://shop.example/", "https://Shop.example", "https://"]
+)
+def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+    """Each page would be refused, and nothing would say why."""
+    with pytest.raises(ValidationError, match="is not an origin as browsers send it: write https://"):
+        ServerConfig(origins=(origin,))
+    for known in ("https://shop.example", "http://localhost:3000", "capacitor://localhost", "http://[::1]:8"):
+        assert ServerConfig(origins=(known,)).origins == (known,)
 
 
 async def test_a_key_has_so_many_connections_and_no_more(site: Site) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum, unique
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from roomkit.models.channel import RateLimit
 
@@ -74,6 +75,19 @@ class KeyConfig(_Settings):
         return self
 
 
+def _origin(text: str) -> str:
+    """Return an origin as browsers send it, RFC 6454 section 6.2; another one would never be recognised."""
+    if not _ORIGIN.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is not an origin as browsers send it: write https://shop.example, in small letters "
+            "and without a path or final /"
+        )
+    return text
+
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+")
+
+
 class ServerConfig(_Settings):
     """How a kit is served: where, to whom, and within which limits. Times are in seconds."""
 
@@ -90,7 +104,7 @@ class ServerConfig(_Settings):
     keys: Mapping[str, KeyConfig] = Field(
         default_factory=dict, description="Keys of the API by name; without any, it refuses every request."
     )
-    origins: tuple[str, ...] = Field(
+    origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
         (), description="Web pages that may use the API and sockets, such as `https://shop.example`."
     )
     insecure_routes: tuple[str, ...] = Field(
