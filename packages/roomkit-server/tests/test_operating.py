@@ -228,6 +228,33 @@ async def test_a_route_that_verifies_nobody_is_served_only_if_it_is_named() -> N
             assert (await client.get("/app")).text == "mounted"
 
 
+async def test_refused_routes_are_counted_each_by_its_own_path() -> None:
+    class Two(Plugin):
+        @hookimpl
+        def roomkit_routes(self, kit, services, settings):
+            routes = super().roomkit_routes(kit, services, settings)
+            return [
+                *routes,
+                Route(path="/other", name="other", method="GET", secure=False, handler=routes[0].handler),
+            ]
+
+    async with site_with(Two(), ServerConfig(open_metrics=True)) as site:
+        client = await site.client(None)
+        for path in ("/open", "/other", "/open"):
+            assert (await client.get(path)).status_code == 403
+        page = (await client.get("/metrics")).text
+    assert 'roomkit_http_requests_total{method="GET",route="/open",status="403"} 2.0' in page
+    assert 'roomkit_http_requests_total{method="GET",route="/other",status="403"} 1.0' in page
+
+
+async def test_an_application_that_cannot_be_built_leaves_nothing_behind_at_each_request() -> None:
+    async with site_with(Plugin(), ServerConfig(insecure_routes=("opne",), mcp=True)) as site:
+        client = await site.client(None)
+        for _ in range(3):
+            assert (await client.get("/health/live")).status_code == 400
+        assert not [task for task in asyncio.all_tasks() if "MCP" in task.get_name()]
+
+
 @pytest.mark.parametrize(
     ("path", "names", "words"),
     [

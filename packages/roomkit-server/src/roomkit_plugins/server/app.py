@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -102,7 +102,8 @@ class ServerApp:
         async with self._building:
             if self._app is None:
                 await self._kit.start()
-                self._app = self._built(await self._mcp() if self.config.mcp else None)
+                others = [*plugin_routes(self._kit, self.config)]  # first, for it may raise
+                self._app = self._built(others, await self._mcp() if self.config.mcp else None)
         return self._app
 
     async def _mcp(self) -> ASGIApp:
@@ -120,10 +121,10 @@ class ServerApp:
         await endpoint.start()
         return endpoint
 
-    def _built(self, mcp: ASGIApp | None) -> ASGIApp:
-        kit, config = self._kit, self.config
-        metrics = Metrics(kit, lambda: self._entrance.open_connections)
-        routes = [*self._routes(metrics), *plugin_routes(kit, config)]
+    def _built(self, others: Sequence[BaseRoute], mcp: ASGIApp | None) -> ASGIApp:
+        config = self.config
+        metrics = Metrics(self._kit, lambda: self._entrance.open_connections)
+        routes = [*self._routes(metrics), *others]
         if mcp is not None:
             routes.append(Route("/mcp", mcp, methods=["POST"]))
         handlers = {HTTPException: _http_problem, Exception: _failure}

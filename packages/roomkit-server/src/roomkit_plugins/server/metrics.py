@@ -66,7 +66,8 @@ class Metrics:
             "roomkit_connections", "Open web sockets and event streams.", registry=self._registry
         )
         connections.set_function(open_connections)
-        self._unsubscribe = [kit.subscribe_events(kind, self._count) for kind in _NOTICES]
+        for kind in _NOTICES:
+            kit.subscribe_events(kind, self._count)  # for as long as the kit lives, as the application
 
     async def _count(self, event: FrameworkEvent) -> None:
         channel = event.channel_id or _NO_CHANNEL
@@ -82,8 +83,3 @@ class Metrics:
     def document(self) -> bytes:
         """Return all of it as Prometheus reads it."""
         return generate_latest(self._registry)
-
-    def end(self) -> None:
-        """Count no further events. Idempotent."""
-        while self._unsubscribe:
-            self._unsubscribe.pop()()

@@ -49,7 +49,7 @@ def plugin_routes(kit: RoomKit, config: ServerConfig) -> Iterator[ServedRoute]:
                 route.name,
                 route.path,
             )
-            yield ServedRoute(route.path, _refused, methods=None if route.asgi else [route.method])
+            yield ServedRoute(route.path, _Refused().answer, methods=None if route.asgi else [route.method])
         elif route.asgi is not None:
             yield ServedRoute(route.path, _Mounted(route.asgi), name=route.name)
         else:
@@ -66,10 +66,14 @@ def _check_names(config: ServerConfig, names: set[str]) -> None:
             )
 
 
-async def _refused(request: Request) -> Response:
-    return problem_response(
-        ScopeMissingError("this route verifies no caller: the server's configuration does not allow it")
-    )
+class _Refused:
+    """A route that is not served; one for each, since metrics know a route by its endpoint."""
+
+    async def answer(self, request: Request) -> Response:
+        """Answer that the route is not served."""
+        return problem_response(
+            ScopeMissingError("this route verifies no caller: the server's configuration does not allow it")
+        )
 
 
 class _Mounted:
