@@ -144,7 +144,7 @@ async def _taking_nothing(settings: Settings) -> object:
             client.setblocking(False)
             await loop.sock_sendall(client, b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             found = len(await loop.sock_recv(client, 1))
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5)  # other processes: the buffers of the system
             with contextlib.suppress(ConnectionError):
                 while some := await loop.sock_recv(client, 2**20):
                     found += len(some)

@@ -120,9 +120,9 @@ async def test_a_client_that_reads_nothing_is_hung_up_on(served: Site) -> None:
         client.sendall(request(b"GET " + path, KEY))
         async with asyncio.timeout(PATIENCE):
             while not served.server.app._entrance.open_connections:  # noqa: ASYNC110  # nothing says so
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # other processes: the buffers of the system
             while served.server.app._entrance.open_connections:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # other processes, likewise
 
 
 class Buffer(asyncio.Transport):
