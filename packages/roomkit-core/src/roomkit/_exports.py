@@ -323,6 +323,8 @@ if TYPE_CHECKING:
     from roomkit.authoring.turns.queue import TurnReading as TurnReading
     from roomkit.authoring.turns.serving import TurnServer as TurnServer
     from roomkit.authoring.turns.serving import quarantined as quarantined
+    from roomkit.authoring.turns.tracing import TurnSpan as TurnSpan
+    from roomkit.authoring.turns.tracing import span_error as span_error
     from roomkit.authoring.turns.wire import MalformedTurnError as MalformedTurnError
     from roomkit.authoring.turns.wire import TurnFrame as TurnFrame
     from roomkit.authoring.turns.wire import TurnPiece as TurnPiece
@@ -535,6 +537,7 @@ if TYPE_CHECKING:
     from roomkit.models.tool import ToolResult as ToolResult
     from roomkit.models.tool import ToolUse as ToolUse
     from roomkit.models.trace import ProtocolTrace as ProtocolTrace
+    from roomkit.models.tracing import TracePosition as TracePosition
     from roomkit.models.value import Value as Value
     from roomkit.models.values import error_text as error_text
     from roomkit.models.visibility import admits as admits
@@ -1410,6 +1413,7 @@ HOMES = {
     "ToolProvider": "roomkit.abc.tools",
     "ToolResult": "roomkit.models.tool",
     "ToolUse": "roomkit.models.tool",
+    "TracePosition": "roomkit.models.tracing",
     "Transactions": "roomkit.memory.transactions",
     "TranscriptionEvent": "roomkit.abc.voice.events",
     "TranscriptionResult": "roomkit.abc.voice.stt",
@@ -1432,6 +1436,7 @@ HOMES = {
     "TurnReport": "roomkit.abc.voice.turns",
     "TurnRequest": "roomkit.authoring.turns.wire",
     "TurnServer": "roomkit.authoring.turns.serving",
+    "TurnSpan": "roomkit.authoring.turns.tracing",
     "TurnTable": "roomkit.memory.executor",
     "TurnTimeoutError": "roomkit_plugins.ai",
     "Turns": "roomkit.abc.services.turns",
@@ -1596,6 +1601,7 @@ HOMES = {
     "setup_handoff": "roomkit_plugins.agents",
     "sign_webhook": "roomkit_plugins.http",
     "sniffed_type": "roomkit.authoring.sniffing",
+    "span_error": "roomkit.authoring.turns.tracing",
     "text_of": "roomkit.models.content",
     "text_stream_of": "roomkit.abc.text_stream",
     "tool": "roomkit_plugins.ai",

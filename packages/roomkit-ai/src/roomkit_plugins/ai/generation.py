@@ -249,6 +249,8 @@ class _Request:
         self._span = turn.signals.generation_started(
             turn.provider, tools=len(turn.request.tools), streaming=self._live
         )
+        if self._span is not None:
+            turn.request.trace_parent = turn.signals.trace_parent(self._span)
         return self
 
     def answered(self) -> None:

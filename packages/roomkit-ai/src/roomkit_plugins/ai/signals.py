@@ -95,6 +95,10 @@ class Signals:
         self._request = self._open(SpanKind.LLM_GENERATE, SpanKind.LLM_GENERATE.value, attributes)
         return self._request
 
+    def trace_parent(self, span: str) -> str | None:
+        """Return the place below the span of a request, for what the provider has done elsewhere."""
+        return None if self._services is None else self._services.telemetry.trace_parent(span)
+
     def generation_ended(self, span: str | None, usage: Mapping[str, int], error: str | None) -> None:
         """Close the span of one request, with the tokens it took."""
         if span is not None:

@@ -323,6 +323,8 @@ if TYPE_CHECKING:
     from roomkit.authoring.turns.queue import TurnReading as TurnReading
     from roomkit.authoring.turns.serving import TurnServer as TurnServer
     from roomkit.authoring.turns.serving import quarantined as quarantined
+    from roomkit.authoring.turns.tracing import TurnSpan as TurnSpan
+    from roomkit.authoring.turns.tracing import span_error as span_error
     from roomkit.authoring.turns.wire import MalformedTurnError as MalformedTurnError
     from roomkit.authoring.turns.wire import TurnFrame as TurnFrame
     from roomkit.authoring.turns.wire import TurnPiece as TurnPiece
@@ -610,6 +612,7 @@ else:
             "TurnReport",
             "TurnRequest",
             "TurnServer",
+            "TurnSpan",
             "Turns",
             "UnknownToolError",
             "Utterance",
@@ -664,6 +667,7 @@ else:
             "retry_with_backoff",
             "seconds_of",
             "sniffed_type",
+            "span_error",
             "text_stream_of",
             "walk_back",
         ],

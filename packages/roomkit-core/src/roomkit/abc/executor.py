@@ -12,6 +12,7 @@ from roomkit._dataclasses import dataclass
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
     from roomkit.abc.services import Services
+    from roomkit.abc.telemetry import TelemetryProvider
     from roomkit.models.ai import StreamEvent
     from roomkit.models.generation import AIContext, AIResponse
 
@@ -41,9 +42,11 @@ class TurnExecutor(ABC):
     steering and the commit. So an executor process needs neither the rooms' store nor the tools, and nothing
     that a queue carries can run anything but the providers that the process itself was given.
 
-    `AIContext.room` is not handed on: a provider that is executed elsewhere gets None. A `response_schema`
-    reaches it as a JSON Schema; `parsed` comes back as the caller asked for it, an instance of the model or
-    JSON.
+    `AIContext.room` is not handed on: a provider that is executed elsewhere gets None. `trace_parent` is, so
+    that spans of the process that answers are part of the room's trace; there the provider gets the place
+    below the span `turn.serve`. In the room's worker `turn.wait` measures how long no process took it. A
+    `response_schema` reaches it as a JSON Schema; `parsed` comes back as the caller asked for it, an instance
+    of the model or JSON.
 
     Each request is answered by one process at a time, whose lease is renewed while it works. If that
     process dies, is paused beyond its lease or cannot reach the queue, another one runs the request again,
@@ -95,13 +98,23 @@ class TurnExecutor(ABC):
         """
 
     @abstractmethod
-    async def serve(self, agents: Mapping[str, AIProvider], *, limit: int = 8) -> None:
+    async def serve(
+        self,
+        agents: Mapping[str, AIProvider],
+        *,
+        limit: int = 8,
+        telemetry: TelemetryProvider | None = None,
+    ) -> None:
         """Answer requests for these agents until `close()`, at most `limit` at once.
 
         Starts the providers first, and closes them last. Requests for other agents are left to other
         processes. When cancelled it hands back what has not begun to answer. While the queue cannot be
         reached it tries again, for ever. Raises InvalidInputError for no agents, or a limit below 1, and
         what `open` and a provider's `start` raise.
+
+        Each request is a span of `telemetry`, `turn.serve`, at its place in the room's trace; without it, of
+        the services that the executor is bound to. It ends with an error if the provider fails, the request
+        is cancelled, or the process loses it.
         """
 
     async def quarantined(self) -> Sequence[QuarantinedTurn]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import field
 from typing import Any
 
@@ -65,6 +65,22 @@ class TelemetryProvider(ABC):
         self, name: str, value: float, *, unit: str = "", attributes: Mapping[str, Any] | None = None
     ) -> None:
         """Record one measurement."""
+
+    def trace_parent(self, span_id: str) -> str | None:
+        """Return the place below an open span as a W3C `traceparent`, for work that is done elsewhere.
+
+        The place of the caller for "", as `start_span` returns it for what is not recorded. None for work
+        that is part of no trace: always, unless the provider is that of a kit (`services.telemetry`).
+        """
+        return None
+
+    def active(self, span_id: str) -> AbstractContextManager[None]:
+        """Make an open span the current one of the tracing system itself, for a block.
+
+        So what a vendor's library traces in the block is below it. Nothing, where the system has no such
+        notion, and for a span that is not open. The block is one task's; a generator does not yield in it.
+        """
+        return nullcontext()
 
     @contextmanager
     def span(self, kind: SpanKind, name: str, **details: Any) -> Iterator[str]:

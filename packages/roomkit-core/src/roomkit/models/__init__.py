@@ -171,6 +171,7 @@ if TYPE_CHECKING:
     from roomkit.models.tool import ToolResult as ToolResult
     from roomkit.models.tool import ToolUse as ToolUse
     from roomkit.models.trace import ProtocolTrace as ProtocolTrace
+    from roomkit.models.tracing import TracePosition as TracePosition
     from roomkit.models.value import Value as Value
     from roomkit.models.values import error_text as error_text
     from roomkit.models.visibility import admits as admits
@@ -332,6 +333,7 @@ else:
             "Timer",
             "ToolResult",
             "ToolUse",
+            "TracePosition",
             "UnknownContent",
             "UpdateSystemPrompt",
             "Value",

@@ -30,6 +30,7 @@ class AIContext:
     None for `temperature`, `max_tokens`, `thinking_budget`, `reasoning_effort`, `tool_choice`
     leaves the provider's own configuration in force. `tool_choice` is `auto`, `none`, `required`
     or a tool's name. With a `response_schema` the answer is JSON that fits it, instead of prose.
+    `trace_parent` is the place of this request in a trace (W3C Trace Context), where telemetry is on.
     """
 
     messages: list[AIMessage] = field(default_factory=list)
@@ -46,6 +47,7 @@ class AIContext:
     target_capabilities: ChannelCapabilities | None = None
     target_media_types: tuple[ChannelMediaType, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
+    trace_parent: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)

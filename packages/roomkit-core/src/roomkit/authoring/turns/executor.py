@@ -14,6 +14,7 @@ from roomkit.abc.executor import QuarantinedTurn, TurnExecutor
 from roomkit.abc.log import get_logger
 from roomkit.authoring.turns.queue import QueuedTurn, TurnOptions, TurnQueue, TurnReading
 from roomkit.authoring.turns.serving import WINDOW, TurnServer, quarantined
+from roomkit.authoring.turns.tracing import TurnSpan
 from roomkit.authoring.turns.wire import (
     MalformedTurnError,
     TurnFrame,
@@ -26,11 +27,12 @@ from roomkit.authoring.turns.wire import (
 from roomkit.models.ai import StreamDone
 from roomkit.models.base import new_id
 from roomkit.models.generation import AIResponse
-from roomkit.models.telemetry import Attr
+from roomkit.models.telemetry import Attr, SpanKind
 from roomkit.models.values import message_of
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
+    from roomkit.abc.telemetry import TelemetryProvider
     from roomkit.models.ai import StreamEvent
     from roomkit.models.generation import AIContext
 
@@ -112,7 +114,7 @@ class QueueTurnExecutor(TurnExecutor):
 
     async def _answer(self, request: TurnRequest) -> AsyncGenerator[StreamEvent | AIResponse]:
         """Yield what a process answers. Raises ProviderError, and removes the turn in any case."""
-        reader, how = _Reader(self._queue, request.agent), "failed"
+        reader, how = _Reader(self._queue, request, self._telemetry), "failed"
         self._readers[reader.turn_id] = reader
         self._counters["asked"] += 1
         try:
@@ -134,6 +136,7 @@ class QueueTurnExecutor(TurnExecutor):
             self._counters[how] += 1
             del self._readers[reader.turn_id]
             self._queue.drop(reader.turn_id)
+            reader.waiting.end(how)
             self._measure(reader)
 
     async def _put(self, turn_id: str, request: TurnRequest) -> None:
@@ -163,12 +166,15 @@ class QueueTurnExecutor(TurnExecutor):
 
     def _measure(self, reader: _Reader) -> None:
         """Record how long the turn waited for a process."""
-        if self._services is None or reader.waited is None or not self._services.telemetry.enabled:
+        telemetry = self._telemetry
+        if telemetry is None or reader.waited is None or not telemetry.enabled:
             return
         about = {Attr.CHANNEL_ID: reader.agent}
-        self._services.telemetry.record_metric(
-            "roomkit.turn.wait_ms", reader.waited * 1000, unit="ms", attributes=about
-        )
+        telemetry.record_metric("roomkit.turn.wait_ms", reader.waited * 1000, unit="ms", attributes=about)
+
+    @property
+    def _telemetry(self) -> TelemetryProvider | None:
+        return None if self._services is None else self._services.telemetry
 
     async def _report(self, reader: _Reader, ended: _EndedError) -> None:
         logger.warning("%s", message_of(ended.error))
@@ -191,8 +197,14 @@ class QueueTurnExecutor(TurnExecutor):
     # -- serving ------------------------------------------------------------------------------
 
     @override
-    async def serve(self, agents: Mapping[str, AIProvider], *, limit: int = 8) -> None:
-        server = TurnServer(self._queue, agents, limit, self._counters)
+    async def serve(
+        self,
+        agents: Mapping[str, AIProvider],
+        *,
+        limit: int = 8,
+        telemetry: TelemetryProvider | None = None,
+    ) -> None:
+        server = TurnServer(self._queue, agents, limit, self._counters, telemetry or self._telemetry)
         providers = tuple(agents.values())
         try:
             await self.open()
@@ -253,9 +265,11 @@ class _EndedError(Exception):
 class _Reader:
     """One request under way: its frames in order, and whether a process still works on it."""
 
-    def __init__(self, queue: TurnQueue, agent: str) -> None:
+    def __init__(self, queue: TurnQueue, request: TurnRequest, telemetry: TelemetryProvider | None) -> None:
         self.turn_id = new_id()
-        self.agent = agent
+        self.agent = request.agent
+        about, place = {Attr.TURN_ID: self.turn_id}, request.context.trace_parent
+        self.waiting = TurnSpan(telemetry, SpanKind.TURN_WAIT, place, agent=request.agent, attributes=about)
         self.news = asyncio.Event()
         self._queue = queue
         self._loop = asyncio.get_running_loop()
@@ -273,6 +287,7 @@ class _Reader:
             reading = await self._reading()
             if self.waited is None and reading.attempts:
                 self.waited = self._loop.time() - self._began
+                self.waiting.end()
             self._has_to_wake = reading.total - self._taken >= WINDOW // 2
             for number, text in reading.frames:
                 frame = self._frame(number, text)

@@ -12,6 +12,7 @@ from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError, Room
 from roomkit.abc.executor import QuarantinedTurn
 from roomkit.abc.log import get_logger
 from roomkit.authoring.turns.queue import ClaimStanding, ClaimState, TurnClaim, TurnQueue
+from roomkit.authoring.turns.tracing import TurnSpan, span_error
 from roomkit.authoring.turns.wire import (
     MalformedTurnError,
     TurnPiece,
@@ -23,10 +24,12 @@ from roomkit.authoring.turns.wire import (
 )
 from roomkit.models.ai import StreamDone, StreamTextDelta
 from roomkit.models.base import utcnow
+from roomkit.models.telemetry import Attr, SpanKind
 from roomkit.models.values import message_of
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
+    from roomkit.abc.telemetry import TelemetryProvider
     from roomkit.models.ai import StreamEvent
 
 __all__ = ["TurnServer", "quarantined"]
@@ -53,7 +56,12 @@ class TurnServer:
     """Answers the turns of some agents, at most `limit` at once."""
 
     def __init__(
-        self, queue: TurnQueue, agents: Mapping[str, AIProvider], limit: int, counters: Counter[str]
+        self,
+        queue: TurnQueue,
+        agents: Mapping[str, AIProvider],
+        limit: int,
+        counters: Counter[str],
+        telemetry: TelemetryProvider | None = None,
     ) -> None:
         if not agents or limit < 1:
             raise InvalidInputError(
@@ -64,6 +72,7 @@ class TurnServer:
         self._providers = dict(agents)
         self._limit = limit
         self._counters = counters
+        self._telemetry = telemetry
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
         self._runs: dict[str, _Run] = {}  # bound: limit
@@ -137,6 +146,12 @@ class TurnServer:
             raise MalformedTurnError("its agent is not served here")
         return provider
 
+    def span(self, claim: TurnClaim, request: TurnRequest, provider: AIProvider) -> TurnSpan:
+        """Open the span of a turn, where its request is in the trace."""
+        about = {Attr.TURN_ID: claim.id, Attr.PROVIDER: provider.name, Attr.MODEL: provider.model_name}
+        place = request.context.trace_parent
+        return TurnSpan(self._telemetry, SpanKind.TURN_SERVE, place, agent=request.agent, attributes=about)
+
 
 class _Run:
     """One claimed turn: a task that asks the provider, and the frames of its answer."""
@@ -151,6 +166,7 @@ class _Run:
         self._news = self._outbox.news
         self._has_to_look = False
         self._ended = False
+        self._failed: str | None = None
 
     def look(self) -> None:
         """See whether the turn is still ours."""
@@ -164,10 +180,13 @@ class _Run:
             provider = self._server.provider(request)
         except MalformedTurnError as error:
             return await self._refuse(error)
-        work = self._ask(provider, request)
+        span = self._server.span(self.claim, request, provider)
+        work = self._ask(provider, request, span)
         asking = asyncio.create_task(work, name=f"asking {self.claim.id}")  # supervised: ended below
+        how = "lost"
         try:
-            return await self._forward()
+            how = await self._forward()
+            return how
         finally:
             asking.cancel()
             _, late = await asyncio.wait([asking], timeout=_UNWIND)
@@ -175,7 +194,8 @@ class _Run:
                 self._server.count("abandoned")
                 logger.warning("%s did not end when turn %s was cancelled", provider.name, self.claim.id)
             if not self._ended:
-                await self._hand_back()
+                how = await self._hand_back()
+            span.end(self._failed if how == "completed" else how, {Attr.TURN_OUTCOME: how})
 
     async def _refuse(self, error: MalformedTurnError) -> str:
         logger.warning("Turn %s is quarantined: %s", self.claim.id, error)
@@ -186,18 +206,24 @@ class _Run:
         await self._queue.append(self.claim, 1, _last(refusal))
         return "quarantined"
 
-    async def _ask(self, provider: AIProvider, request: TurnRequest) -> None:
+    async def _ask(self, provider: AIProvider, request: TurnRequest, span: TurnSpan) -> None:
+        request.context.trace_parent = span.trace_parent
         try:
-            _check_shape(provider, request)
-            if request.whole:
-                await self._outbox.put(await provider.generate(request.context))
-            else:
-                async with aclosing(_pieces(provider, request)) as pieces:
-                    async for piece in pieces:
-                        await self._outbox.put(piece)
+            with span.active():
+                await self._fill(provider, request)
             self._outbox.finish()
         except Exception as error:  # noqa: BLE001  # whatever a provider raises is the answer's end
+            self._failed = span_error(error)
             self._outbox.finish(error)
+
+    async def _fill(self, provider: AIProvider, request: TurnRequest) -> None:
+        _check_shape(provider, request)
+        if request.whole:
+            await self._outbox.put(await provider.generate(request.context))
+            return
+        async with aclosing(_pieces(provider, request)) as pieces:
+            async for piece in pieces:
+                await self._outbox.put(piece)
 
     def _can_send(self) -> bool:
         return self._outbox.is_filled and self._number - self._taken < WINDOW
@@ -235,20 +261,25 @@ class _Run:
             return "completed"
         return "fenced" if standing.state is ClaimState.FENCED else "cancelled"
 
-    async def _hand_back(self) -> None:
-        """Give the turn to another process, or fail it where its answer has begun: this one stops."""
+    async def _hand_back(self) -> str:
+        """Give the turn to another process, or fail it where its answer has begun: this one stops.
+
+        Return what to count it as, `lost` if the queue cannot be reached.
+        """
         with suppress(RoomKitError, TimeoutError):
             async with asyncio.timeout(_UNWIND):
                 if not self._number:
                     await self._queue.release(self.claim)
                     self._server.count("released")
-                    return
+                    return "released"
                 failure = ProviderError(
                     "the executor process stopped in the middle of the answer",
                     error_code=ErrorCode.CONNECTION,
                 )
                 await self._queue.append(self.claim, self._number + 1, _last(failure))
                 self._server.count("interrupted")
+                return "interrupted"
+        return "lost"
 
 
 class _Outbox:

@@ -2,9 +2,10 @@
 
 A request is `{"version", "agent", "whole", "context"}`, a frame `{"version", "items", "last"}`. Both are
 validated when they are read, whoever wrote them. A `response_schema` goes as a JSON Schema, and what its
-answer comes to as JSON, `parsed`; neither key is there without one. The text is ASCII: other characters are
-escaped, halves of a character and U+0000 included, so they arrive as the provider yielded them.
-Other versions are refused.
+answer comes to as JSON, `parsed`; neither key is there without one. With telemetry a request has its place in
+the trace, `context.trace_parent`, as W3C Trace Context has it; one of another form is ignored. The text is
+ASCII: other characters are escaped, halves of a character and U+0000 included, so they arrive as the provider
+yielded them. Other versions are refused.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ class _Context(_Wire):
     target_capabilities: ChannelCapabilities | None = None
     target_media_types: tuple[ChannelMediaType, ...] = ()
     metadata: dict[str, Any] = {}
+    trace_parent: str | None = None
 
 
 class _Request(_Wire):
@@ -177,7 +179,15 @@ class _Frame(_Wire):
 
 _REQUESTS: TypeAdapter[_Request] = TypeAdapter(_Request)
 _FRAMES: TypeAdapter[_Frame] = TypeAdapter(_Frame)
-_PLAIN = ("system_prompt", "temperature", "max_tokens", "thinking_budget", "reasoning_effort", "tool_choice")
+_PLAIN = (
+    "system_prompt",
+    "temperature",
+    "max_tokens",
+    "thinking_budget",
+    "reasoning_effort",
+    "tool_choice",
+    "trace_parent",
+)
 
 
 def encode_request(request: TurnRequest) -> str:

@@ -8,61 +8,27 @@ for: `RoomEvent.trace_parent`, in the form of W3C Trace Context's `traceparent`.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Awaitable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, override
 
-from roomkit._dataclasses import dataclass
 from roomkit.abc.telemetry import TelemetryConfig, TelemetryProvider
 from roomkit.models.base import new_id
 from roomkit.models.telemetry import Attr, SpanKind
+from roomkit.models.tracing import TracePosition
 
-__all__ = ["ConfiguredTelemetry", "Position", "position", "under"]
+__all__ = ["ConfiguredTelemetry", "position", "under"]
 
-# W3C Trace Context, section 3.2: version, trace-id, parent-id, trace-flags.
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_NO_SPAN = "0" * 16
-_SPAN_ID = re.compile(r"[0-9a-f]{16}")
-
-
-@dataclass(slots=True, frozen=True)
-class Position:
-    """A place in a trace: the span that whatever is done there is a child of.
-
-    `span_id` is empty where none was recorded. A trace that is not `sampled` leaves no spans at all.
-    """
-
-    trace_id: str
-    span_id: str
-    sampled: bool = True
-
-    @property
-    def trace_parent(self) -> str:
-        """The form in which it travels with an event."""
-        span_id = self.span_id if _SPAN_ID.fullmatch(self.span_id) else _NO_SPAN
-        return f"00-{self.trace_id}-{span_id}-{'01' if self.sampled else '00'}"
-
-    @classmethod
-    def of(cls, trace_parent: str | None) -> Position | None:
-        """Parse it; None for any other form."""
-        found = None if trace_parent is None else _TRACEPARENT.fullmatch(trace_parent)
-        if found is None:
-            return None
-        trace_id, span_id, flags = found.groups()
-        return cls(trace_id, "" if span_id == _NO_SPAN else span_id, bool(int(flags, 16) & 1))
-
-
-position: ContextVar[Position | None] = ContextVar("roomkit_trace", default=None)
+position: ContextVar[TracePosition | None] = ContextVar("roomkit_trace", default=None)
 """Where the caller is."""
 
 
 @contextmanager
 def under(trace_parent: str | None) -> Iterator[None]:
     """Do the block at the place that an event names; with None, in a trace of its own."""
-    token = position.set(Position.of(trace_parent))
+    token = position.set(TracePosition.of(trace_parent))
     try:
         yield
     finally:
@@ -143,18 +109,29 @@ class ConfiguredTelemetry(TelemetryProvider):
     ) -> None:
         self._provider.record_metric(name, value, unit=unit, attributes=attributes)
 
-    def open(self, kind: SpanKind, name: str, **details: Any) -> tuple[str, Position]:
+    @override
+    def trace_parent(self, span_id: str) -> str | None:
+        here = position.get()
+        if here is None:
+            return None
+        return TracePosition(here.trace_id, span_id or here.span_id, here.sampled).trace_parent
+
+    @override
+    def active(self, span_id: str) -> AbstractContextManager[None]:
+        return self._provider.active(span_id)
+
+    def open(self, kind: SpanKind, name: str, **details: Any) -> tuple[str, TracePosition]:
         """Open a span that ends elsewhere; return its id and the place below it."""
         here = position.get()
         if here is None and kind is SpanKind.CUSTOM:  # the caller's own: nothing is added to it
-            return (span_id := self.start_span(kind, name, **details)), Position(new_id(), span_id)
-        here = here or Position(new_id(), "", self._draw(kind))
+            return (span_id := self.start_span(kind, name, **details)), TracePosition(new_id(), span_id)
+        here = here or TracePosition(new_id(), "", self._draw(kind))
         token = position.set(here)
         try:
             span_id = self.start_span(kind, name, **details)
         finally:
             position.reset(token)
-        return span_id, Position(here.trace_id, span_id or here.span_id, here.sampled)
+        return span_id, TracePosition(here.trace_id, span_id or here.span_id, here.sampled)
 
     @contextmanager
     @override
