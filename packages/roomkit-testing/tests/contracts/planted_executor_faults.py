@@ -192,3 +192,24 @@ class ReturnsWhatCame(Faulty):
         schema = context.response_schema
         plain = schema.model_json_schema() if isinstance(schema, type) else schema
         return await super().generate(agent, replace(context, response_schema=plain))
+
+
+@found_by("test_the_process_that_answers_is_in_the_rooms_trace[whole]")
+class LosesTheTraceOfAWholeAnswer(Faulty):
+    async def generate(self, agent: str, context: AIContext) -> AIResponse:
+        return await super().generate(agent, replace(context, trace_parent=None))
+
+
+@found_by("test_a_failed_answer_fails_the_span[provider]", "test_a_cancelled_turn_ends_its_spans")
+class ServesWithoutSpans(Faulty):
+    async def serve(self, agents: Any, *, limit: int = 8, telemetry: Any = None) -> None:
+        await super().serve(agents, limit=limit)
+
+
+@found_by("test_a_process_that_hands_back_its_turn_ends_its_span")
+class CallsEveryTurnCompleted(Faulty):
+    async def serve(self, agents: Any, *, limit: int = 8, telemetry: Any = None) -> None:
+        if telemetry is not None:
+            end = telemetry.end_span
+            telemetry.end_span = lambda span_id, **_: end(span_id)
+        await super().serve(agents, limit=limit, telemetry=telemetry)

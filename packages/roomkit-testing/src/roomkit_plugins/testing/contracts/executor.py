@@ -8,6 +8,7 @@ from roomkit_plugins.testing.contracts.turns.leases import TurnLeasesContract
 from roomkit_plugins.testing.contracts.turns.processes import TurnProcessesContract
 from roomkit_plugins.testing.contracts.turns.requests import TurnRequestsContract
 from roomkit_plugins.testing.contracts.turns.scripts import ScriptedModel
+from roomkit_plugins.testing.contracts.turns.traces import TurnTracesContract
 
 __all__ = ["ScriptedModel", "TurnExecutorContract"]
 
@@ -18,6 +19,7 @@ class TurnExecutorContract(
     TurnClosingContract,
     TurnLeasesContract,
     TurnProcessesContract,
+    TurnTracesContract,
 ):
     """Requests and answers, cancellation, leases and close, over two executors of one queue.
 

@@ -61,6 +61,18 @@ class TelemetryProviderContract(ContractSuite):
             with pytest.raises(error), telemetry.span(SpanKind.CUSTOM, "failing"):
                 raise error
 
+    async def test_a_span_may_be_the_current_one_of_a_block(self, telemetry: TelemetryProvider) -> None:
+        """An open one, a closed one or none, one in the other; an exception comes out, unrecorded."""
+        span_id = telemetry.start_span(SpanKind.TURN_SERVE, "outer")
+        inner = telemetry.start_span(SpanKind.CUSTOM, "inner")
+        for each in (span_id, "", "never-started"):
+            with pytest.raises(KeyError), telemetry.active(each), telemetry.active(inner):
+                raise KeyError(SAID)
+        telemetry.end_span(inner)
+        telemetry.end_span(span_id)
+        with telemetry.active(span_id):
+            assert telemetry.trace_parent("never-started") is None
+
     async def test_an_attribute_mapping_is_not_kept(self, telemetry: TelemetryProvider) -> None:
         """The caller may change its dict afterwards, and finds it as it left it."""
         attributes = {Attr.PROVIDER: "acme"}

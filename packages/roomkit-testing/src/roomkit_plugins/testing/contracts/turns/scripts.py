@@ -161,9 +161,9 @@ async def failure(work: Any) -> ProviderError:
 
 
 @asynccontextmanager
-async def serving(executor: Any, agents: dict[str, Any], *, limit: int = 8) -> AsyncIterator[None]:
+async def serving(executor: Any, agents: dict[str, Any], **options: Any) -> AsyncIterator[None]:
     """Serve agents while the block runs."""
-    task = asyncio.ensure_future(executor.serve(agents, limit=limit))
+    task = asyncio.ensure_future(executor.serve(agents, **options))
     try:
         yield
     finally:
