@@ -397,3 +397,28 @@ async def test_the_blocks_of_the_readme_run():
     for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL):
         exec(block, names)
     await names["kit"].close()
+
+
+def fail_in(library):
+    library.start_span("inside").end()
+    raise KeyError("pin 1234")
+
+
+async def test_spans_of_other_libraries_are_below_the_active_one(sdk):
+    """And once the block ends OpenTelemetry's own current span is what it was before."""
+    library = sdk.tracers.get_tracer("library")
+    outer = sdk.telemetry.start_span(SpanKind.TURN_SERVE, "turn.serve", attributes={Attr.TRACE_ID: TRACE})
+    with library.start_as_current_span("app") as app:
+        with pytest.raises(KeyError, match="pin"), sdk.telemetry.active(outer):
+            fail_in(library)
+        assert trace.get_current_span() is app
+    sdk.telemetry.end_span(outer)
+    with sdk.telemetry.active(outer):  # it is over
+        library.start_span("outside").end()
+    spans = {span.name: span for span in sdk.spans}
+    served, inside = spans["roomkit.turn.serve"], spans["inside"]
+    assert inside.parent.span_id == served.context.span_id
+    assert inside.context.trace_id == int(TRACE, 16)
+    assert spans["outside"].parent is None
+    assert served.kind is trace.SpanKind.CONSUMER
+    assert (served.status.is_unset, served.events) == (True, ())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -48,6 +49,7 @@ _KINDS = {
     SpanKind.INBOUND_PIPELINE: trace.SpanKind.CONSUMER,
     SpanKind.DELIVERY: trace.SpanKind.PRODUCER,
     SpanKind.LLM_GENERATE: trace.SpanKind.CLIENT,
+    SpanKind.TURN_SERVE: trace.SpanKind.CONSUMER,
     SpanKind.STORE_QUERY: trace.SpanKind.CLIENT,
 }
 _TOKENS = (
@@ -161,6 +163,12 @@ class OpenTelemetryProvider(TelemetryProvider):
         """Record one measurement, as a value of a histogram."""
         known = attributes_of(None, attributes or {}, record_text=self._record_text)
         self._record(name, value, unit, known)
+
+    @override
+    def active(self, span_id: str) -> AbstractContextManager[None]:
+        """Make a span the current one of OpenTelemetry for a block, as instrumented libraries expect it."""
+        open_span = self._open.get(span_id)
+        return nullcontext() if open_span is None else _current(open_span.span)
 
     @override
     async def flush(self) -> None:
@@ -323,6 +331,12 @@ class _OpenSpan:
     def only(self, *keys: str) -> dict[str, Any]:
         """Return some of the attributes."""
         return {key: self.attributes.get(key) for key in keys}
+
+
+@contextmanager
+def _current(span: Span) -> Iterator[None]:
+    with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+        yield
 
 
 class _Ids(IdGenerator):
