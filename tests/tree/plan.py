@@ -36,6 +36,7 @@ _BESIDE = (
     "roomkit.kernel.media",
     "roomkit.authoring.turns",
     "roomkit.authoring.conversation",
+    "roomkit.authoring.payload",
     "roomkit.memory.executor",
 )
 _VOICE = "roomkit.abc.voice"

@@ -221,7 +221,7 @@ def test_what_the_carrier_took_for_an_opt_out_is_one(provider: str, payload: Map
         ("twilio", twilio(), "one of twilio: Body is not there, nor is MessageStatus"),
         ("twilio", twilio(Body="x", NumMedia="many"), "NumMedia is not a number"),
         ("twilio", twilio(Body="x", NumMedia="1"), "MediaUrl0 is not there"),
-        ("telnyx", {"data": []}, "data. is not an object"),
+        ("telnyx", {"data": []}, "data is not an object"),
         ("telnyx", {"data": {"event_type": "message.received"}}, "data.payload.id is not there"),
         ("telnyx", telnyx("message.received", direction="up"), "direction is not inbound or outbound"),
         ("telnyx", telnyx("message.sent", to=[]), "to is not one recipient's outcome, but 0"),

@@ -306,6 +306,12 @@ if TYPE_CHECKING:
     from roomkit.authoring.opt_out import OPT_OUT_LANGUAGES as OPT_OUT_LANGUAGES
     from roomkit.authoring.opt_out import OptOutWords as OptOutWords
     from roomkit.authoring.options import checked_options as checked_options
+    from roomkit.authoring.payload import VendorPayload as VendorPayload
+    from roomkit.authoring.plain_text import cards_as_lines as cards_as_lines
+    from roomkit.authoring.plain_text import described as described
+    from roomkit.authoring.plain_text import markup_to_text as markup_to_text
+    from roomkit.authoring.plain_text import options_as_lines as options_as_lines
+    from roomkit.authoring.plain_text import rich_as_text as rich_as_text
     from roomkit.authoring.retry import pause_before as pause_before
     from roomkit.authoring.retry import retry_with_backoff as retry_with_backoff
     from roomkit.authoring.sniffing import SNIFFED_BYTES as SNIFFED_BYTES
@@ -547,6 +553,7 @@ if TYPE_CHECKING:
     from roomkit.models.visibility import sees as sees
     from roomkit.models.vocabulary import OpenVocabulary as OpenVocabulary
     from roomkit.models.vocabulary import Vocabulary as Vocabulary
+    from roomkit.models.webhook import UnparsedPart as UnparsedPart
     from roomkit.models.webhook import WebhookAnswer as WebhookAnswer
     from roomkit.models.webhook import WebhookOutcome as WebhookOutcome
     from roomkit.models.webhook import WebhookRequest as WebhookRequest
@@ -706,6 +713,12 @@ if TYPE_CHECKING:
     from roomkit_plugins.sqlite import SQLiteMediaConfig as SQLiteMediaConfig
     from roomkit_plugins.sqlite import SQLiteMediaStore as SQLiteMediaStore
     from roomkit_plugins.sqlite import SQLiteStore as SQLiteStore
+    from roomkit_plugins.telnyx import TelnyxConfig as TelnyxConfig
+    from roomkit_plugins.telnyx import TelnyxRCSConfig as TelnyxRCSConfig
+    from roomkit_plugins.telnyx import TelnyxRCSProvider as TelnyxRCSProvider
+    from roomkit_plugins.telnyx import TelnyxSMSProvider as TelnyxSMSProvider
+    from roomkit_plugins.telnyx import parse_telnyx_rcs_webhook as parse_telnyx_rcs_webhook
+    from roomkit_plugins.telnyx import parse_telnyx_webhook as parse_telnyx_webhook
     from roomkit_plugins.testing import Cancellation as Cancellation
     from roomkit_plugins.testing import DeadlockError as DeadlockError
     from roomkit_plugins.testing import Hang as Hang
@@ -1446,6 +1459,7 @@ HOMES = {
     "TwilioSMSProvider": "roomkit_plugins.twilio",
     "UnknownContent": "roomkit.models.content",
     "UnknownToolError": "roomkit.abc.errors",
+    "UnparsedPart": "roomkit.models.webhook",
     "UpdateSystemPrompt": "roomkit.models.steering",
     "Utterance": "roomkit.abc.voice.playback",
     "VADAudioLevelEvent": "roomkit.abc.voice.events",
@@ -1460,6 +1474,7 @@ HOMES = {
     "ValueStore": "roomkit.abc.store.values",
     "ValueTable": "roomkit.memory.values",
     "Values": "roomkit.abc.services.values",
+    "VendorPayload": "roomkit.authoring.payload",
     "Verification": "roomkit_plugins.agents",
     "VerificationStatus": "roomkit_plugins.agents",
     "VerificationTexts": "roomkit_plugins.agents",
@@ -1524,6 +1539,7 @@ HOMES = {
     "busy_room": "roomkit.abc.moved",
     "cancel_at_every_await": "roomkit_plugins.testing",
     "cancellations": "roomkit_plugins.testing",
+    "cards_as_lines": "roomkit.authoring.plain_text",
     "check_distinct": "roomkit.memory.timelines",
     "check_heard": "roomkit.abc.text_stream",
     "check_tool_choice": "roomkit.authoring.conversation",
@@ -1540,6 +1556,7 @@ HOMES = {
     "decode_request": "roomkit.authoring.turns.wire",
     "default_address_type": "roomkit.models.channel",
     "departed_senders": "roomkit.models.participant",
+    "described": "roomkit.authoring.plain_text",
     "encode_frame": "roomkit.authoring.turns.wire",
     "encode_piece": "roomkit.authoring.turns.wire",
     "encode_request": "roomkit.authoring.turns.wire",
@@ -1563,6 +1580,7 @@ HOMES = {
     "is_valid_phone": "roomkit_plugins.sms",
     "labelled": "roomkit.authoring.conversation",
     "last_active": "roomkit.memory.directory",
+    "markup_to_text": "roomkit.authoring.plain_text",
     "matches_type": "roomkit.authoring.sniffing",
     "may_wait": "roomkit.authoring.coroutines",
     "moved_key": "roomkit.abc.moved",
@@ -1571,6 +1589,7 @@ HOMES = {
     "new_id": "roomkit.models.base",
     "normalize_phone": "roomkit_plugins.sms",
     "one_spelling": "roomkit.authoring.addresses",
+    "options_as_lines": "roomkit.authoring.plain_text",
     "page_after": "roomkit.memory.pages",
     "parse_http_webhook": "roomkit_plugins.http",
     "parse_messenger_webhook": "roomkit_plugins.messenger",
@@ -1591,6 +1610,7 @@ HOMES = {
     "printable": "roomkit.models.escaping",
     "quarantined": "roomkit.authoring.turns.serving",
     "retry_with_backoff": "roomkit.authoring.retry",
+    "rich_as_text": "roomkit.authoring.plain_text",
     "run_virtual": "roomkit_plugins.testing",
     "seconds_of": "roomkit.abc.duration",
     "seen_of": "roomkit.models.visibility",
@@ -1756,7 +1776,7 @@ DISTRIBUTIONS = {
     "roomkit-sqlite": "built",
     "roomkit-teams": "planned",
     "roomkit-telegram": "planned",
-    "roomkit-telnyx": "planned",
+    "roomkit-telnyx": "built",
     "roomkit-testing": "built",
     "roomkit-turn": "planned",
     "roomkit-twilio": "built",

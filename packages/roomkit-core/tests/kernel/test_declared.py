@@ -53,7 +53,7 @@ from roomkit.models.room import RoomTimers
 from roomkit.models.task import Observation, Task
 from roomkit.models.timer import Timer
 from roomkit.models.trace import ProtocolTrace
-from roomkit.models.webhook import WebhookRequest
+from roomkit.models.webhook import UnparsedPart, WebhookRequest
 from roomkit_plugins.testing import (
     Hang,
     MockIdentityResolver,
@@ -493,7 +493,7 @@ async def scene_sources(stage, sight):
 
 
 class Vendor:
-    """A provider that brings an invoke, or what it is given."""
+    """A provider that brings an invoke and a notice, or refuses."""
 
     name = "vendor"
 
@@ -501,7 +501,8 @@ class Vendor:
         if request.body:
             raise WebhookRejected("forged")
         message = InboundMessage(channel_id=channel_id, sender_id="a", content=TextContent(body="x"))
-        return [WebhookInvoke(message=message, name="fetch")]
+        notice = UnparsedPart(channel_id=channel_id, reason="a notice", raw={"kind": "quota"})
+        return [WebhookInvoke(message=message, name="fetch"), notice]
 
 
 class Away(InMemoryStore):

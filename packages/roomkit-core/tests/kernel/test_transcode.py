@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roomkit.authoring.plain_text import markup_to_text
 from roomkit.kernel.delivery.lengths import split_text
 from roomkit.kernel.delivery.transcode import (
     DefaultContentTranscoder,
     carries,
     fit,
-    markup_to_text,
 )
 from roomkit.models import (
     AudioContent,

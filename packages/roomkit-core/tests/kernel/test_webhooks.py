@@ -32,7 +32,7 @@ from roomkit.models.enums import (
 from roomkit.models.hook import HookResult
 from roomkit.models.invoke import Invoke, InvokeAnswer, WebhookInvoke
 from roomkit.models.realtime import EphemeralEvent
-from roomkit.models.webhook import WebhookAnswer, WebhookOutcome, WebhookRequest
+from roomkit.models.webhook import UnparsedPart, WebhookAnswer, WebhookOutcome, WebhookRequest
 from roomkit_plugins.testing import MockSMSProvider, RecordingChannel
 
 pytestmark = pytest.mark.virtual_time
@@ -156,6 +156,17 @@ async def test_a_request_that_is_not_taken_is_answered_with_its_status(stage: An
     await stage.idle()
     (fact,) = stage.facts("webhook_refused")
     assert (fact["provider"], fact["status"]) == ("acme", status)
+
+
+async def test_a_part_that_is_no_message_is_reported_with_what_the_vendor_sent(stage: Any) -> None:
+    """The parts beside it are taken, and the vendor does not repeat the request."""
+    notice = UnparsedPart(channel_id="sms", reason="an account notice", raw={"kind": "quota", "left": 7})
+    outcome = await taken(stage, message("one"), notice, message("two"))
+    assert (outcome.status, len(outcome.results), outcome.results[1]) == (200, 3, None)
+    assert await texts(stage) == ["one", "two"]
+    await stage.idle()
+    (fact,) = stage.facts("webhook_unparsed")
+    assert fact == {"provider": "acme", "reason": "an account notice", "raw": {"kind": "quota", "left": 7}}
 
 
 async def test_a_request_for_nobody_is_answered_with_404(stage: Any) -> None:

@@ -306,6 +306,12 @@ if TYPE_CHECKING:
     from roomkit.authoring.opt_out import OPT_OUT_LANGUAGES as OPT_OUT_LANGUAGES
     from roomkit.authoring.opt_out import OptOutWords as OptOutWords
     from roomkit.authoring.options import checked_options as checked_options
+    from roomkit.authoring.payload import VendorPayload as VendorPayload
+    from roomkit.authoring.plain_text import cards_as_lines as cards_as_lines
+    from roomkit.authoring.plain_text import described as described
+    from roomkit.authoring.plain_text import markup_to_text as markup_to_text
+    from roomkit.authoring.plain_text import options_as_lines as options_as_lines
+    from roomkit.authoring.plain_text import rich_as_text as rich_as_text
     from roomkit.authoring.retry import pause_before as pause_before
     from roomkit.authoring.retry import retry_with_backoff as retry_with_backoff
     from roomkit.authoring.sniffing import SNIFFED_BYTES as SNIFFED_BYTES
@@ -625,6 +631,7 @@ else:
             "VADStream",
             "ValueStore",
             "Values",
+            "VendorPayload",
             "VoiceBackend",
             "VoiceBackendNotConfiguredError",
             "VoiceCapability",
@@ -645,26 +652,31 @@ else:
             "at_once",
             "auth_context",
             "busy_room",
+            "cards_as_lines",
             "check_heard",
             "check_tool_choice",
             "checked_options",
             "conversation",
             "decode_frame",
             "decode_request",
+            "described",
             "encode_frame",
             "encode_piece",
             "encode_request",
             "get_logger",
             "in_time",
             "labelled",
+            "markup_to_text",
             "matches_type",
             "may_wait",
             "moved_key",
             "one_spelling",
+            "options_as_lines",
             "parts_of",
             "pause_before",
             "quarantined",
             "retry_with_backoff",
+            "rich_as_text",
             "seconds_of",
             "sniffed_type",
             "span_error",

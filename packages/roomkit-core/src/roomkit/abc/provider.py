@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.models.invoke import WebhookInvoke
     from roomkit.models.realtime import EphemeralEvent
-    from roomkit.models.webhook import WebhookAnswer, WebhookRequest
+    from roomkit.models.webhook import UnparsedPart, WebhookAnswer, WebhookRequest
 
 __all__ = ["Provider", "ReceivesWebhooks", "SendsToAddress", "WebhookPart"]
 
@@ -87,7 +87,9 @@ class SendsToAddress(Protocol):
         """Release connections."""
 
 
-type WebhookPart = InboundMessage | DeliveryStatus | EphemeralEvent | WebhookInvoke | WebhookAnswer
+type WebhookPart = (
+    InboundMessage | DeliveryStatus | EphemeralEvent | UnparsedPart | WebhookInvoke | WebhookAnswer
+)
 """One part of what a vendor's request says, or the answer to it."""
 
 
@@ -102,11 +104,12 @@ class ReceivesWebhooks(Protocol):
     async def webhook(self, request: WebhookRequest, *, channel_id: str) -> Sequence[WebhookPart]:
         """Verify the request's signature first, then return what it says, in its order.
 
-        Messages, statuses and signals, and at most one answer: a `WebhookAnswer`, or a `WebhookInvoke` that
-        the app answers. Without one the vendor gets an empty 200 once everything is committed. An empty
-        list is a request that is ignored on purpose.
+        Messages, statuses, signals and unparsed parts, and at most one answer: a `WebhookAnswer`, or a
+        `WebhookInvoke` that the app answers. Without one the vendor gets an empty 200 once everything is
+        committed. An empty list is a request that is ignored on purpose.
 
         Raises WebhookRejected when it cannot be verified or is not what the vendor sends; WebhookBodyError
         counts as that. Nothing the vendor sent is dropped: an item that is not understood becomes a message
-        or status that says so. It is called again for a request that the vendor repeats.
+        or status that says so, or an `UnparsedPart` if it is about no message. It is called again for a
+        request that the vendor repeats.
         """

@@ -181,6 +181,7 @@ if TYPE_CHECKING:
     from roomkit.models.visibility import sees as sees
     from roomkit.models.vocabulary import OpenVocabulary as OpenVocabulary
     from roomkit.models.vocabulary import Vocabulary as Vocabulary
+    from roomkit.models.webhook import UnparsedPart as UnparsedPart
     from roomkit.models.webhook import WebhookAnswer as WebhookAnswer
     from roomkit.models.webhook import WebhookOutcome as WebhookOutcome
     from roomkit.models.webhook import WebhookRequest as WebhookRequest
@@ -335,6 +336,7 @@ else:
             "ToolUse",
             "TracePosition",
             "UnknownContent",
+            "UnparsedPart",
             "UpdateSystemPrompt",
             "Value",
             "VideoContent",

@@ -16,7 +16,7 @@ from roomkit.models.base import EMPTY, utcnow
 if TYPE_CHECKING:
     from roomkit.models.delivery import Delivery, InboundResult
 
-__all__ = ["WebhookAnswer", "WebhookOutcome", "WebhookRequest"]
+__all__ = ["UnparsedPart", "WebhookAnswer", "WebhookOutcome", "WebhookRequest"]
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -75,13 +75,28 @@ class WebhookAnswer:
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
+class UnparsedPart:
+    """A part of a genuine request that is about no message: a notice on the account, or a kind not known yet.
+
+    The kit publishes it as the framework event `webhook_unparsed`, and answers the vendor as for a part that
+    was taken. What a person sent is a message in any case, and what is about a message is a receipt.
+    `reason` says what it is, in one line; `raw` is what the vendor sent, which JSON can carry.
+    """
+
+    channel_id: str
+    reason: str
+    raw: Mapping[str, Any] = field(default=EMPTY, repr=False)
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
 class WebhookOutcome:
     """What to answer to a vendor's request, and what became of its parts.
 
     `answer` is complete: with 2xx everything is committed, or ignored on purpose. `results` has one entry
-    for each message and status that was handled, in the vendor's order (None for a status that matches no
-    delivery). `error` is why a request was refused or not completely stored. `retry_after` is in how many
-    seconds the vendor is to send the request again; the answer's header Retry-After says it as well.
+    for each part that was handled, in the vendor's order: None for a signal, for a status that matches no
+    delivery, and for an `UnparsedPart`. `error` is why a request was refused or not completely stored.
+    `retry_after` is in how many seconds the vendor is to send the request again; the answer's header
+    Retry-After says it as well.
     """
 
     answer: WebhookAnswer

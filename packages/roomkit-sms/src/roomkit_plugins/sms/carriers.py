@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from roomkit.abc.errors import InvalidInputError
+from roomkit.authoring.payload import VendorPayload
 from roomkit.models.enums import ConsentState
 
-__all__ = ["CARRIERS", "CarrierPayload"]
+__all__ = ["CARRIERS"]
 
 type Found = Mapping[str, Any]
-"""CarrierPayload of a `WebhookMeta`, which checks them."""
+"""Fields of a `WebhookMeta`, which checks them."""
 
 _CONSENT = {"STOP": ConsentState.REVOKED, "START": ConsentState.GRANTED}
 _UNKNOWN_TYPE = "application/octet-stream"
@@ -27,76 +26,10 @@ _SHORTEST_NUMBER = 7
 """Digits of a number with its country code; a short code has six at most."""
 
 
-class CarrierPayload:
-    """A payload, or an object in it. Raises InvalidInputError for a value of another shape."""
-
-    def __init__(self, carrier: str, payload: object, path: str = "") -> None:
-        self.carrier, self.path = carrier, path
-        if not isinstance(payload, Mapping):
-            raise self.wrong(path or "payload", "an object")
-        self._payload = payload
-
-    def __contains__(self, name: str) -> bool:
-        return self._payload.get(name) is not None
-
-    def text(self, name: str) -> str:
-        """Return a text; "" without one."""
-        value = self._payload.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-        if value is not None and not isinstance(value, str):
-            raise self.wrong(name, "a text")
-        return value or ""
-
-    def needed(self, name: str) -> str:
-        """Return a text that a webhook cannot do without."""
-        value = self.text(name)
-        if not value:
-            raise self.wrong(name, "there")
-        return value
-
-    def inside(self, name: str) -> CarrierPayload:
-        """Return an object; an empty one without it."""
-        value = self._payload.get(name)
-        return CarrierPayload(self.carrier, {} if value is None else value, f"{self.path}{name}.")
-
-    def several(self, name: str) -> Sequence[CarrierPayload]:
-        """Return a list of objects; empty without it."""
-        value = self._payload.get(name)
-        if value is not None and not isinstance(value, list | tuple):
-            raise self.wrong(name, "a list")
-        return [
-            CarrierPayload(self.carrier, each, f"{self.path}{name}[{at}].")
-            for at, each in enumerate(value or ())
-        ]
-
-    def is_text(self, name: str) -> bool:
-        """Whether a value is a text."""
-        return isinstance(self._payload.get(name), str)
-
-    def time(self, *names: str) -> datetime | None:
-        """Return the first time with a time zone; None without any."""
-        for name in names:
-            try:
-                found = datetime.fromisoformat(self.text(name))
-            except ValueError:  # a time that cannot be read loses no message: it is in `raw`
-                continue
-            if found.tzinfo is not None:
-                return found
-        return None
-
-    def wrong(self, name: str, what: str) -> InvalidInputError:
-        """Return the error for a field."""
-        return InvalidInputError(
-            f"the webhook cannot be one of {self.carrier}: {self.path}{name} is not {what}; hand in the "
-            "whole payload, of the provider that sent it"
-        )
-
-
 # -- Twilio ---------------------------------------------------------------------------------------
 
 
-def _twilio(form: CarrierPayload) -> Found:
+def _twilio(form: VendorPayload) -> Found:
     word = form.text("MessageStatus") or form.text("SmsStatus")
     base = {
         "sender": form.text("From").removeprefix("rcs:"),
@@ -124,7 +57,7 @@ def _twilio(form: CarrierPayload) -> Found:
 # -- Telnyx ---------------------------------------------------------------------------------------
 
 
-def _telnyx(payload: CarrierPayload) -> Found:
+def _telnyx(payload: VendorPayload) -> Found:
     data = payload.inside("data")
     kind, said = data.needed("event_type"), data.inside("payload")
     direction = _direction(said, "inbound" if kind == "message.received" else "outbound")
@@ -153,7 +86,7 @@ def _telnyx(payload: CarrierPayload) -> Found:
     }
 
 
-def _telnyx_number(said: CarrierPayload, name: str) -> str:
+def _telnyx_number(said: VendorPayload, name: str) -> str:
     """Return a number, of the first of several; WhatsApp's are texts."""
     if said.is_text(name):
         return said.text(name)
@@ -161,7 +94,7 @@ def _telnyx_number(said: CarrierPayload, name: str) -> str:
     return found[0].text("phone_number") if found else ""
 
 
-def _telnyx_status(said: CarrierPayload) -> str:
+def _telnyx_status(said: VendorPayload) -> str:
     """Return what became of the message: `finalized`, the event's name, does not say it."""
     words = {each.text("status") for each in said.several("to")}
     if len(words) != 1 or "" in words:
@@ -172,7 +105,7 @@ def _telnyx_status(said: CarrierPayload) -> str:
 # -- Sinch ----------------------------------------------------------------------------------------
 
 
-def _sinch(payload: CarrierPayload) -> Found:
+def _sinch(payload: VendorPayload) -> Found:
     kind = payload.needed("type")
     if kind.startswith("recipient_delivery_report"):
         return {
@@ -193,7 +126,7 @@ def _sinch(payload: CarrierPayload) -> Found:
     }
 
 
-def _sinch_batch(payload: CarrierPayload) -> Found:
+def _sinch_batch(payload: VendorPayload) -> Found:
     """Return the receipt of a batch, which says one thing only if all its messages have one outcome."""
     found = payload.several("statuses")
     if len(found) != 1:
@@ -205,13 +138,13 @@ def _sinch_batch(payload: CarrierPayload) -> Found:
     }
 
 
-def _sinch_error(report: CarrierPayload) -> str | None:
+def _sinch_error(report: VendorPayload) -> str | None:
     """Return the code of a failure; 0 is delivered, 400 and 401 are on the way."""
     code = report.text("code")
     return None if code in ("", "0", "400", "401") else code
 
 
-def _sinch_message(payload: CarrierPayload, kind: str) -> Found:
+def _sinch_message(payload: VendorPayload, kind: str) -> Found:
     if kind == "mo_text":
         return _message(payload.text("body"), None)
     if kind == "mo_binary":
@@ -229,7 +162,7 @@ def _sinch_message(payload: CarrierPayload, kind: str) -> Found:
     }
 
 
-def _binary(payload: CarrierPayload) -> Mapping[str, str]:
+def _binary(payload: VendorPayload) -> Mapping[str, str]:
     """Return the octets of a binary message as a file."""
     body = payload.text("body")
     try:
@@ -242,7 +175,7 @@ def _binary(payload: CarrierPayload) -> Mapping[str, str]:
 # -- VoiceMeUp ------------------------------------------------------------------------------------
 
 
-def _voicemeup(payload: CarrierPayload) -> Found:
+def _voicemeup(payload: VendorPayload) -> Found:
     direction = _direction(payload, "inbound")
     url = payload.text("attachment") or payload.text("attachment_url")
     mime_type = payload.text("attachment_mime_type") or payload.text("attachment_type")
@@ -262,7 +195,7 @@ def _voicemeup(payload: CarrierPayload) -> Found:
 # -- parts of all ---------------------------------------------------------------------------------
 
 
-def _direction(payload: CarrierPayload, otherwise: str) -> str:
+def _direction(payload: VendorPayload, otherwise: str) -> str:
     direction = payload.text("direction") or otherwise
     if direction not in ("inbound", "outbound"):
         raise payload.wrong("direction", "inbound or outbound")
@@ -287,7 +220,7 @@ def _international(number: str, *, shortest: int = _SHORTEST_NUMBER) -> str:
     return f"+{number}" if is_bare else number
 
 
-CARRIERS: Mapping[str, Callable[[CarrierPayload], Found]] = {
+CARRIERS: Mapping[str, Callable[[VendorPayload], Found]] = {
     "twilio": _twilio,
     "telnyx": _telnyx,
     "sinch": _sinch,

@@ -9,12 +9,13 @@ from typing import Literal
 from pydantic import ValidationError
 
 from roomkit.abc.errors import InvalidInputError
+from roomkit.authoring.payload import VendorPayload
 from roomkit.models.base import EMPTY, Record
 from roomkit.models.content import CompositeContent, ConsentContent, EventContent, MediaContent, TextContent
 from roomkit.models.delivery import DeliveryStatus, InboundMessage
 from roomkit.models.enums import ConsentState, EventType
 from roomkit.models.values import Int, Label, Text, VendorJson, VendorKey
-from roomkit_plugins.sms.carriers import CARRIERS, CarrierPayload
+from roomkit_plugins.sms.carriers import CARRIERS
 
 __all__ = ["WebhookMeta", "extract_sms_meta"]
 
@@ -161,5 +162,5 @@ def extract_sms_meta(provider: str, payload: Mapping[str, object]) -> WebhookMet
             f"SMS webhooks of {provider[:40]!r} cannot be read; supported are {', '.join(sorted(CARRIERS))}"
         )
     return WebhookMeta.model_validate(
-        {**carrier(CarrierPayload(name, payload)), "provider": name, "raw": payload}
+        {**carrier(VendorPayload(name, payload)), "provider": name, "raw": payload}
     )

@@ -26,7 +26,13 @@ from roomkit.models.enums import ChannelDirection, HookTrigger
 from roomkit.models.invoke import Invoke, InvokeAnswer, WebhookInvoke
 from roomkit.models.realtime import EphemeralEvent
 from roomkit.models.values import error_text
-from roomkit.models.webhook import WebhookAnswer, WebhookBodyError, WebhookOutcome, WebhookRequest
+from roomkit.models.webhook import (
+    UnparsedPart,
+    WebhookAnswer,
+    WebhookBodyError,
+    WebhookOutcome,
+    WebhookRequest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +54,7 @@ _log = get_logger("roomkit.webhooks")
 _RETRY_STATUS = 503
 _RETRY_AFTER = 5.0
 """Seconds until a vendor is to send a request again; many have an interval of their own."""
-_PARTS = (InboundMessage, DeliveryStatus, EphemeralEvent, WebhookInvoke, WebhookAnswer)
+_PARTS = (InboundMessage, DeliveryStatus, EphemeralEvent, UnparsedPart, WebhookInvoke, WebhookAnswer)
 _ANSWERS = (WebhookInvoke, WebhookAnswer)
 _OPTIONAL_STATUS = int | None
 
@@ -215,7 +221,10 @@ class Webhooks:
         return parts
 
     async def _take_part(
-        self, part: InboundMessage | DeliveryStatus | EphemeralEvent, receiver: _Receiver, wait: Wait
+        self,
+        part: InboundMessage | DeliveryStatus | EphemeralEvent | UnparsedPart,
+        receiver: _Receiver,
+        wait: Wait,
     ) -> InboundResult | Delivery | None:
         """Take in one part. Raises what means that nothing was stored."""
         if isinstance(part, DeliveryStatus):
@@ -223,12 +232,27 @@ class Webhooks:
         if isinstance(part, EphemeralEvent):
             await self._signals.accept(part, receiver.channel_id)
             return None
+        if isinstance(part, UnparsedPart):
+            self._report(part, receiver)
+            return None
         result = await self._inbound.process(part, None, wait, refuses=False)
         if result.event is None and result.reason == ProcessTimeoutError.code:
             raise ProcessTimeoutError(
                 f"a message of {receiver} was not committed within {self._settings.process_timeout} s"
             )
         return result
+
+    def _report(self, part: UnparsedPart, receiver: _Receiver) -> None:
+        _log.warning(
+            "a webhook of channel %s has a part that is no message: %s", receiver.channel_id, part.reason
+        )
+        self._events.emit(
+            "webhook_unparsed",
+            channel_id=receiver.channel_id,
+            provider=receiver.name,
+            reason=part.reason,
+            raw=part.raw,
+        )
 
     # -- what the app answers -----------------------------------------------------------------
 

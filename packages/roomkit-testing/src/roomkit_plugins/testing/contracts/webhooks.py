@@ -13,7 +13,7 @@ from roomkit.models.delivery import DeliveryStatus, InboundMessage
 from roomkit.models.enums import ReceiptState
 from roomkit.models.invoke import InvokeAnswer, WebhookInvoke
 from roomkit.models.realtime import EphemeralEvent
-from roomkit.models.webhook import WebhookAnswer, WebhookBodyError, WebhookRequest
+from roomkit.models.webhook import UnparsedPart, WebhookAnswer, WebhookBodyError, WebhookRequest
 from roomkit_plugins.testing.blocking import assert_loop_stays_free
 from roomkit_plugins.testing.contracts.base import ContractSuite, unsaid
 from roomkit_plugins.testing.leaks import assert_nothing_leaks
@@ -258,7 +258,7 @@ class WebhookContract(ContractSuite):
         for each in await provider.webhook(valid, channel_id="channel"):
             if isinstance(each, InboundMessage):
                 assert each.raw_payload
-            elif isinstance(each, DeliveryStatus):
+            elif isinstance(each, DeliveryStatus | UnparsedPart):
                 assert each.raw
 
     def assert_takeable(self, found: Sequence[WebhookPart]) -> None:
@@ -267,7 +267,9 @@ class WebhookContract(ContractSuite):
         for each in found:
             answers += isinstance(each, WebhookAnswer | WebhookInvoke)
             part = each.message if isinstance(each, WebhookInvoke) else each
-            assert isinstance(part, InboundMessage | DeliveryStatus | EphemeralEvent | WebhookAnswer)
+            assert isinstance(
+                part, InboundMessage | DeliveryStatus | EphemeralEvent | UnparsedPart | WebhookAnswer
+            )
             assert isinstance(part, WebhookAnswer) or part.channel_id == "channel"
         assert answers <= 1
 
