@@ -18,6 +18,7 @@ from tests.options.memories import MEMORIES
 from tests.options.server import SERVER
 from tests.options.sources import SOURCES
 from tests.options.stores import STORES
+from tests.options.telnyx import TELNYX
 from tests.options.tools import TOOLS
 from tests.options.vendors import VENDORS
 
@@ -33,6 +34,7 @@ SUBJECTS = {
         *MEMORIES,
         *SOURCES,
         *STORES,
+        *TELNYX,
         *TOOLS,
         *VENDORS,
     )

@@ -62,7 +62,7 @@ async def test_a_stranger_writes_and_is_answered(kit: RoomKit, twilio: TwilioSim
     assert (row.state, row.provider) == (DeliveryState.SENT, "twilio")
     assert ann.texts == ["Good morning, Ann. €5 [off]"]
     assert twilio.messages[0].sender == twilio.numbers[0]
-    assert row.provider_message_id == twilio.messages[0].sid
+    assert row.provider_message_id == twilio.messages[0].id
     texts = [each.content.body for each in await kit.get_timeline(room.id) if each.type == "message"]
     assert texts == ["Hello", "Anyone there? 👋", "Good morning, Ann. €5 [off]"]
 

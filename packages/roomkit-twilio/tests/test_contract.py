@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
 
 from roomkit.models.enums import ReceiptState
 from roomkit.models.webhook import WebhookRequest
-from roomkit_plugins.testing.contracts import SMSProviderContract, WebhookContract
-from roomkit_plugins.testing.simulators import Drop, TwilioSimulator
+from roomkit_plugins.testing.contracts import SimulatedVendor, SMSProviderContract, WebhookContract
+from roomkit_plugins.testing.simulators import TwilioSimulator
 from roomkit_plugins.twilio import TwilioConfig, TwilioSMSProvider
 from roomkit_plugins.twilio.signature import signature_of
 
@@ -83,7 +81,7 @@ class TestTwilioWebhooks(WebhookContract):
         return sign
 
 
-class TestTwilioSMSProvider(SMSProviderContract):
+class TestTwilioSMSProvider(SimulatedVendor, SMSProviderContract):
     honours_idempotency = False
     webhook_contract = TestTwilioWebhooks
     recipient = "+14165550123"
@@ -94,35 +92,9 @@ class TestTwilioSMSProvider(SMSProviderContract):
         return ("simulated-auth-token",)
 
     @pytest.fixture
-    def factory(self, configure: Callable[..., TwilioConfig]) -> Callable[[], TwilioSMSProvider]:
-        return lambda: TwilioSMSProvider(configure())
+    def simulator(self, twilio: TwilioSimulator) -> TwilioSimulator:
+        return twilio
 
     @pytest.fixture
-    def failing(self, twilio: TwilioSimulator, factory: Callable[[], Any]) -> Callable[[int], Any]:
-        def make(status: int) -> Any:
-            twilio.fail(status, 99999)
-            return factory()
-
-        return make
-
-    @pytest.fixture
-    def breaking_off(self, twilio: TwilioSimulator, factory: Callable[[], Any]) -> Callable[[], Any]:
-        def make() -> Any:
-            twilio.play(Drop())
-            return factory()
-
-        return make
-
-    @pytest.fixture
-    def unreachable(self, configure: Callable[..., TwilioConfig]) -> Callable[[], Any]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        return lambda: TwilioSMSProvider(configure(base_url=f"http://127.0.0.1:{port}"))
-
-    @pytest.fixture(autouse=True)
-    def vendor(self, twilio: TwilioSimulator) -> None:
-        self.twilio = twilio
-
-    async def sent_texts(self, provider: Any) -> Sequence[str]:
-        return [message.text for message in self.twilio.messages]
+    def make_provider(self, configure: Callable[..., TwilioConfig]) -> Callable[..., TwilioSMSProvider]:
+        return lambda **fields: TwilioSMSProvider(configure(**fields))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from roomkit.abc import ErrorCode, ProviderError
 from roomkit.models import RCSHints, TemplateContent, TextContent
-from roomkit_plugins.testing.contracts import RCSProviderContract, WebhookContract
+from roomkit_plugins.testing.contracts import RCSProviderContract, SimulatedVendor, WebhookContract
 from roomkit_plugins.testing.contracts.base import event
-from roomkit_plugins.testing.simulators import Drop, TwilioSimulator
+from roomkit_plugins.testing.simulators import TwilioSimulator
 from roomkit_plugins.twilio import TwilioRCSConfig, TwilioRCSProvider, parse_twilio_rcs_webhook
 
 from . import test_contract as sms
@@ -45,7 +44,7 @@ def configure_rcs(twilio: TwilioSimulator) -> Callable[..., TwilioRCSConfig]:
     return make
 
 
-class TestTwilioRCSProvider(RCSProviderContract):
+class TestTwilioRCSProvider(SimulatedVendor, RCSProviderContract):
     honours_idempotency = False
     recipient = ANN
 
@@ -54,38 +53,14 @@ class TestTwilioRCSProvider(RCSProviderContract):
         return TestTwilioRCSWebhooks
 
     @pytest.fixture
-    def factory(self, configure_rcs: Callable[..., TwilioRCSConfig]) -> Callable[[], TwilioRCSProvider]:
-        return lambda: TwilioRCSProvider(configure_rcs())
+    def simulator(self, twilio: TwilioSimulator) -> TwilioSimulator:
+        return twilio
 
     @pytest.fixture
-    def failing(self, twilio: TwilioSimulator, factory: Callable[[], Any]) -> Callable[[int], Any]:
-        def make(status: int) -> Any:
-            twilio.fail(status, 99999)
-            return factory()
-
-        return make
-
-    @pytest.fixture
-    def breaking_off(self, twilio: TwilioSimulator, factory: Callable[[], Any]) -> Callable[[], Any]:
-        def make() -> Any:
-            twilio.play(Drop())
-            return factory()
-
-        return make
-
-    @pytest.fixture
-    def unreachable(self, configure_rcs: Callable[..., TwilioRCSConfig]) -> Callable[[], Any]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        return lambda: TwilioRCSProvider(configure_rcs(base_url=f"http://127.0.0.1:{port}"))
-
-    @pytest.fixture(autouse=True)
-    def vendor(self, twilio: TwilioSimulator) -> None:
-        self.twilio = twilio
-
-    async def sent_texts(self, provider: Any) -> Sequence[str]:
-        return [message.text for message in self.twilio.messages]
+    def make_provider(
+        self, configure_rcs: Callable[..., TwilioRCSConfig]
+    ) -> Callable[..., TwilioRCSProvider]:
+        return lambda **fields: TwilioRCSProvider(configure_rcs(**fields))
 
 
 async def test_the_service_sends_where_a_fallback_is_allowed(

@@ -8,11 +8,10 @@ from urllib.parse import quote
 
 from pydantic_core import to_json
 
-from roomkit.abc.errors import WebhookRejected
 from roomkit.models.delivery import DeliveryStatus, InboundMessage
 from roomkit.models.enums import EventType
 from roomkit.models.event import RoomEvent
-from roomkit_plugins.wire.reading import json_value, unquoted
+from roomkit_plugins.wire.reading import json_value, readable_webhook
 
 __all__ = ["body_of", "header_text", "message_id_of", "parse_http_webhook", "read_webhook"]
 
@@ -69,15 +68,11 @@ def message_id_of(body: bytes) -> str | None:
 
 def read_webhook(payload: object, channel_id: str, *, provider: str) -> InboundMessage | DeliveryStatus:
     """Return what a verified webhook says. Raises WebhookRejected for neither a message nor a receipt."""
-    try:
+    with readable_webhook("the other side"):
         if not isinstance(payload, Mapping):
             raise ValueError("it is no JSON object")
         is_receipt = payload.get("type") == _RECEIPT
         return _status(payload, channel_id, provider) if is_receipt else _message(payload, channel_id)
-    except (KeyError, ValueError) as error:
-        raise WebhookRejected(
-            f"the webhook is no message and no receipt: {unquoted(error)}", status_code=400
-        ) from error
 
 
 def parse_http_webhook(payload: Mapping[str, Any], channel_id: str) -> InboundMessage:

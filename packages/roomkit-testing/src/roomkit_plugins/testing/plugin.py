@@ -41,6 +41,7 @@ _SIMULATORS = {
     "gemini": "GeminiSimulator",
     "mistral": "MistralSimulator",
     "openai": "OpenAISimulator",
+    "telnyx": "TelnyxSimulator",
     "twilio": "TwilioSimulator",
     "vllm": "VLLMSimulator",
     "webhook": "WebhookSimulator",

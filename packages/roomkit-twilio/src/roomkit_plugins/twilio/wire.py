@@ -8,27 +8,25 @@ https://www.twilio.com/docs/messaging/guides/webhook-request, .../outbound-messa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from roomkit.abc.errors import ErrorCode, ProviderError, WebhookRejected
+from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.content import (
-    AudioContent,
     CompositeContent,
     ConsentContent,
     EventContent,
     LocationContent,
     MediaContent,
-    SystemContent,
     TemplateContent,
     TextContent,
-    VideoContent,
 )
 from roomkit.models.delivery import DeliveryStatus, InboundMessage
 from roomkit.models.enums import ConsentState, EventType, ReceiptState
 from roomkit_plugins.twilio.errors import ORIGIN
 from roomkit_plugins.twilio.signature import Form
-from roomkit_plugins.wire.reading import unquoted
+from roomkit_plugins.wire.plain_message import plain_message
+from roomkit_plugins.wire.reading import readable_webhook
 
 __all__ = [
     "address_of",
@@ -54,13 +52,8 @@ def content_parameters(content: EventContent) -> dict[str, Any]:
     """Return what a message says, by the SDK's names. Raises ProviderError for what Twilio cannot carry."""
     if isinstance(content, TemplateContent):
         return _template(content)
-    texts: list[str] = []
-    urls: list[str] = []
-    for part in _parts(content):
-        _add(part, texts, urls)
-    body = "\n".join(filter(None, texts))
-    if not body.strip() and not urls:
-        raise ORIGIN.refused("the message is empty: it has neither text nor a file")
+    message = plain_message(content, ORIGIN)
+    body, urls = message.text, message.urls
     if len(body.encode("utf-16-le")) > 2 * LONGEST:
         raise ORIGIN.refused(
             f"the text has more than {LONGEST} characters: send it by an SMSChannel, which divides it",
@@ -68,36 +61,7 @@ def content_parameters(content: EventContent) -> dict[str, Any]:
         )
     if len(urls) > MOST_MEDIA:
         raise _unsupported(f"a message of {len(urls)} files: Twilio takes {MOST_MEDIA} at most")
-    return {**({"body": body} if body else {}), **({"media_url": urls} if urls else {})}
-
-
-def _parts(content: EventContent) -> Iterator[EventContent]:
-    if isinstance(content, CompositeContent):
-        for part in content.parts:
-            yield from _parts(part)
-    else:
-        yield content
-
-
-def _add(part: EventContent, texts: list[str], urls: list[str]) -> None:
-    match part:
-        case TextContent() | SystemContent():
-            texts.append(part.body)
-        case MediaContent():
-            texts.append(part.caption or "")
-            urls.append(_file_url(part.url))
-        case AudioContent() | VideoContent():
-            urls.append(_file_url(part.url))
-        case _:
-            raise _unsupported(f"{part.type} content by SMS")
-
-
-def _file_url(url: str) -> str:
-    if not url.lower().startswith(("http://", "https://")):
-        raise _unsupported(
-            "a file without an http(s) URL that Twilio can fetch: set media_url of the kit for its own files"
-        )
-    return url
+    return {**({"body": body} if body else {}), **({"media_url": list(urls)} if urls else {})}
 
 
 def _template(content: TemplateContent) -> dict[str, Any]:
@@ -118,12 +82,8 @@ def _unsupported(what: str) -> ProviderError:
 
 def read_webhook(form: Form, channel_id: str) -> InboundMessage | DeliveryStatus:
     """Return what a verified webhook says. Raises WebhookRejected for neither a message nor a receipt."""
-    try:
+    with readable_webhook(ORIGIN.vendor):
         return _status(form, channel_id) if _is_receipt(form) else _message(form, channel_id)
-    except (KeyError, ValueError) as error:
-        raise WebhookRejected(
-            f"the webhook is no message or receipt of Twilio: {unquoted(error)}", status_code=400
-        ) from error
 
 
 def parse_twilio_webhook(payload: Mapping[str, str], channel_id: str) -> InboundMessage:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic_core import ValidationError, from_json
 
+from roomkit.abc.errors import WebhookRejected
 from roomkit.models.values import repaired
 from roomkit_plugins.wire.origin import Origin
 
-__all__ = ["JSONReader", "count", "counted", "json_value", "unquoted"]
+__all__ = ["JSONReader", "count", "counted", "json_value", "readable_webhook", "unquoted"]
 
 
 class JSONReader:
@@ -103,6 +106,20 @@ def count(holder: object, name: str) -> int | None:
     """Return a number of tokens, bytes or the like that an object holds; None for anything odd."""
     value = holder.get(name) if isinstance(holder, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+@contextmanager
+def readable_webhook(vendor: str) -> Iterator[None]:
+    """Turn what is wrong with a verified webhook, a KeyError or ValueError, into WebhookRejected with 400.
+
+    So the vendor does not send again what can never be read.
+    """
+    try:
+        yield
+    except (KeyError, ValueError) as error:
+        raise WebhookRejected(
+            f"the webhook is not what {vendor} sends: {unquoted(error)}", status_code=400
+        ) from error
 
 
 def unquoted(error: KeyError | ValueError) -> str:

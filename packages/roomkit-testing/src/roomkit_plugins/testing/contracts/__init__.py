@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.contracts.transcoder import (
         ContentTranscoderContract as ContentTranscoderContract,
     )
+    from roomkit_plugins.testing.contracts.vendor import SimulatedVendor as SimulatedVendor
     from roomkit_plugins.testing.contracts.webhooks import WebhookContract as WebhookContract
 else:
     __getattr__, __dir__, __all__ = lazy_names(
@@ -80,6 +81,7 @@ else:
             "RoomLockManagerContract": "locks",
             "SMSProviderContract": "providers",
             "ScriptedModel": "executor",
+            "SimulatedVendor": "vendor",
             "SourceProviderContract": "source",
             "TeamsProviderContract": "providers",
             "TelegramProviderContract": "providers",

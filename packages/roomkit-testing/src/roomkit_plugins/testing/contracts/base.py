@@ -86,7 +86,7 @@ class ContractSuite:
         await close(made)
 
 
-def unsaid(suite: ContractSuite, name: str, what: str) -> NotImplementedError:
+def unsaid(suite: object, name: str, what: str) -> NotImplementedError:
     """Return the error of a suite that lacks a property that only its author knows."""
     return NotImplementedError(f"{type(suite).__name__} has to say {what}: override `{name}`")
 

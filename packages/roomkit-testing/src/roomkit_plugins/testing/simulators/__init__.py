@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.ai import WrongShape as WrongShape
     from roomkit_plugins.testing.simulators.anthropic import AnthropicSimulator as AnthropicSimulator
     from roomkit_plugins.testing.simulators.azure import AzureSimulator as AzureSimulator
+    from roomkit_plugins.testing.simulators.carrier import SimulatedMessage as SimulatedMessage
+    from roomkit_plugins.testing.simulators.carrier import SimulatedPhone as SimulatedPhone
     from roomkit_plugins.testing.simulators.deviations import Deviation as Deviation
     from roomkit_plugins.testing.simulators.gemini import GeminiSimulator as GeminiSimulator
     from roomkit_plugins.testing.simulators.http import Exchange as Exchange
@@ -35,9 +37,9 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.mistral import MistralSimulator as MistralSimulator
     from roomkit_plugins.testing.simulators.openai import OpenAISimulator as OpenAISimulator
     from roomkit_plugins.testing.simulators.openai import VLLMSimulator as VLLMSimulator
-    from roomkit_plugins.testing.simulators.twilio import SimulatedMessage as SimulatedMessage
-    from roomkit_plugins.testing.simulators.twilio import SimulatedPhone as SimulatedPhone
+    from roomkit_plugins.testing.simulators.telnyx import TelnyxSimulator as TelnyxSimulator
     from roomkit_plugins.testing.simulators.twilio import TwilioSimulator as TwilioSimulator
+    from roomkit_plugins.testing.simulators.vendor import VendorSimulator as VendorSimulator
     from roomkit_plugins.testing.simulators.webhook import WebhookSimulator as WebhookSimulator
 else:
     __getattr__, __dir__, __all__ = lazy_names(
@@ -64,14 +66,16 @@ else:
             "ScriptedThinking": "ai",
             "ScriptedToolCall": "ai",
             "ScriptedUsage": "ai",
-            "SimulatedMessage": "twilio",
-            "SimulatedPhone": "twilio",
+            "SimulatedMessage": "carrier",
+            "SimulatedPhone": "carrier",
             "Slow": "ai",
             "Truncate": "ai",
+            "TelnyxSimulator": "telnyx",
             "TwilioSimulator": "twilio",
             "UnscriptedRequestError": "ai",
             "UnusedRepliesError": "ai",
             "VLLMSimulator": "openai",
+            "VendorSimulator": "vendor",
             "WebhookSimulator": "webhook",
             "WrongShape": "ai",
         },

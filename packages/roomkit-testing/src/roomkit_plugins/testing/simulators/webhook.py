@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
 import time
-from collections import deque
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, override
 
 from roomkit.models.webhook import WebhookAnswer, WebhookOutcome, WebhookRequest
-from roomkit_plugins.testing.simulators.ai import Drop, Failure, NeverAnswer, Slow
-from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator, ReceivedRequest
-from roomkit_plugins.testing.simulators.twilio import TakesWebhooks
+from roomkit_plugins.testing.simulators.ai import Failure
+from roomkit_plugins.testing.simulators.http import Exchange, ReceivedRequest
+from roomkit_plugins.testing.simulators.vendor import VendorSimulator
 
 __all__ = ["WebhookSimulator"]
 
-type Fault = Failure | Slow | NeverAnswer | Drop
 
-
-class WebhookSimulator(HTTPSimulator):
+class WebhookSimulator(VendorSimulator[dict[str, Any]]):
     """A system on a free local port that takes messages at `url`, and sends its own.
 
         async with WebhookSimulator(secret="shared") as system:
@@ -31,9 +27,8 @@ class WebhookSimulator(HTTPSimulator):
             print(system.messages[0]["content"])
 
     With a `secret`, requests that are not signed with it, or for another time, are answered with 401. Equal
-    `Idempotency-Key`s are one message, unless `knows_keys` is False. Faults that are scripted (`play`) befall
-    the next requests, in order; one that breaks off has taken its message. The ids of messages that it took
-    are `out-1`, `out-2` and so on.
+    `Idempotency-Key`s are one message, unless `knows_keys` is False. The ids of messages that it took are
+    `out-1`, `out-2` and so on.
     """
 
     def __init__(
@@ -43,14 +38,10 @@ class WebhookSimulator(HTTPSimulator):
         webhook_url: str = "https://chat.example.org/webhooks/http",
         knows_keys: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(webhook_url=webhook_url)
         self.secret = secret
-        self.webhook_url = webhook_url
         self.knows_keys = knows_keys
-        self.messages: list[dict[str, Any]] = []  # bound: one test
         self._by_key: dict[str, str] = {}  # bound: one test
-        self._faults: deque[Fault | None] = deque()  # bound: one test
-        self._takes: TakesWebhooks | None = None
         self._written = 0
 
     @property
@@ -60,17 +51,9 @@ class WebhookSimulator(HTTPSimulator):
 
     # -- what a test says ---------------------------------------------------------------------
 
-    def connect(self, takes: TakesWebhooks) -> None:
-        """Have the system's webhooks taken by `takes`, as a server at `webhook_url` would hand them over."""
-        self._takes = takes
-
-    def play(self, *faults: Fault | None) -> None:
-        """Script what happens to the next requests; None is nothing."""
-        self._faults.extend(faults)
-
-    def fail(self, status: int, *, headers: Mapping[str, str] | None = None) -> None:
-        """Script a refusal."""
-        self.play(Failure(status, {"error": "simulated"}, headers or {}))
+    @override
+    def failure(self, status: int, code: int, headers: Mapping[str, str]) -> Failure:
+        return Failure(status, {"error": "simulated"}, headers)
 
     async def write(self, sender_id: str, text: str, **fields: Any) -> WebhookOutcome | WebhookAnswer:
         """Send a message; `fields` are further ones. Without `external_id` it gets the next one."""
@@ -86,9 +69,7 @@ class WebhookSimulator(HTTPSimulator):
 
     async def post(self, payload: Mapping[str, Any]) -> WebhookOutcome | WebhookAnswer:
         """Sign a webhook and have it taken; return the answer."""
-        if self._takes is None:
-            raise RuntimeError("no one takes the webhooks of WebhookSimulator: say who by connect()")
-        return await self._takes(self.signed(json.dumps(payload).encode()))
+        return await self.hand_over(self.signed(json.dumps(payload).encode()))
 
     def signed(self, body: bytes, at: float | None = None) -> WebhookRequest:
         """Return a webhook with this body, signed at a time in POSIX seconds, now by default."""
@@ -102,7 +83,7 @@ class WebhookSimulator(HTTPSimulator):
 
     async def handle(self, request: ReceivedRequest, exchange: Exchange) -> None:
         """Check a request as strictly as such a system would, and take its message."""
-        fault = self._faults.popleft() if self._faults else None
+        fault = self.next_fault()
         if isinstance(fault, Failure):
             await exchange.send_json(fault.status, fault.body, fault.headers)
             return
@@ -110,17 +91,7 @@ class WebhookSimulator(HTTPSimulator):
         if problem is not None:
             await exchange.send_json(*problem)
             return
-        answer = {"message_id": self._take(request)}
-        match fault:
-            case Slow(seconds):
-                await asyncio.sleep(seconds)
-                await exchange.send_json(200, answer)
-            case NeverAnswer():
-                await asyncio.Event().wait()
-            case Drop():
-                exchange.abort()
-            case _:
-                await exchange.send_json(200, answer)
+        await self.answer(exchange, 200, {"message_id": self._take(request)}, fault)
 
     def _problem(self, request: ReceivedRequest) -> tuple[int, dict[str, str]] | None:
         """Return the answer to a request that is not taken."""

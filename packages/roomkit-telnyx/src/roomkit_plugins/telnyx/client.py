@@ -1,0 +1,131 @@
+"""Telnyx's API: https://developers.telnyx.com/api-reference/messages/send-a-message (Nov 2026)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from roomkit.abc.errors import ErrorCode, ProviderError, WebhookRejected
+from roomkit_plugins.telnyx.errors import ORIGIN, api_error
+from roomkit_plugins.telnyx.signature import check_signature, public_key
+from roomkit_plugins.telnyx.webhooks import read_webhook
+from roomkit_plugins.wire.json_api import JSONAPI
+from roomkit_plugins.wire.reading import JSONReader, count, readable_webhook
+from roomkit_plugins.wire.sdk import LazyClient, Mask
+
+if TYPE_CHECKING:
+    import httpx2
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    from roomkit.abc.provider import WebhookPart
+    from roomkit.models.webhook import WebhookRequest
+    from roomkit_plugins.telnyx.config import TelnyxConfig, TelnyxRCSConfig
+
+__all__ = ["SentMessage", "TelnyxAPI"]
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message that Telnyx took; `segments` is None where it does not say how many."""
+
+    id: str
+    segments: int | None
+
+
+class TelnyxAPI:
+    """One account's API and webhooks, for any number of rooms at once."""
+
+    def __init__(
+        self,
+        config: TelnyxConfig | TelnyxRCSConfig,
+        *,
+        owner: str,
+        http_client: httpx2.AsyncClient | None = None,
+    ) -> None:
+        self._config = config
+        self._reader = JSONReader(ORIGIN)
+        self._api = JSONAPI(
+            ORIGIN,
+            owner=owner,
+            distribution="roomkit-telnyx",
+            timeout=config.timeout,
+            headers=self._headers,
+            refusal=api_error,
+            mask=Mask(config.api_key.get_secret_value),
+            http_client=http_client,
+        )
+        self._key = LazyClient(self._load_key, None, owner=owner, provider=ORIGIN.provider)
+
+    async def send(self, path: str, document: Mapping[str, Any], *, key: str | None) -> SentMessage:
+        """Send a message; `key` is its idempotency key. Raises ProviderError."""
+        headers = {} if key is None else {"Idempotency-Key": key}
+        answer = await self._api.call("POST", self._config.api_url + path, document, headers=headers)
+        data = self._reader.as_object(answer.get("data"), "data")
+        identity = self._reader.as_text(data.get("id"), "data.id")
+        if not identity:
+            raise ORIGIN.bad_response("a message without its id")
+        return SentMessage(identity, count(data, "parts"))
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Return the `data` of a resource. Raises ProviderError."""
+        answer = await self._api.call("GET", self._config.api_url + path)
+        return self._reader.as_object(answer.get("data"), "data")
+
+    async def webhook(self, request: WebhookRequest, channel_id: str) -> Sequence[WebhookPart]:
+        """Verify a request, then return what it says. Raises WebhookRejected."""
+        if self._config.public_key is None:
+            raise WebhookRejected(
+                "the webhook cannot be verified: set public_key, from the portal, Keys & Credentials"
+            )
+        check_signature(request, await self._key.get())
+        with readable_webhook(ORIGIN.vendor):
+            return read_webhook(request.json(), channel_id)
+
+    async def probe(self, profile_id: str | None) -> str:
+        """Return in one line that the key is accepted and the profile enabled. Raises ProviderError."""
+        host = self._config.base_url
+        path = "/balance" if profile_id is None else f"/messaging_profiles/{quote(profile_id, safe='')}"
+        try:
+            found = await self.get(path)
+        except ProviderError as error:
+            raise _explained(error, profile_id, host) from error
+        signed = "" if self._config.public_key else "; without public_key no webhook is taken"
+        if profile_id is None:
+            return f"the API key is accepted by {host}{signed}"
+        if found.get("enabled") is not True:
+            raise ORIGIN.refused(
+                f"messaging profile {profile_id} is disabled, so that it sends nothing: enable it in the "
+                "portal",
+                error_code=ErrorCode.PERMISSION,
+            )
+        return f"messaging profile {profile_id} of {host} is enabled{signed}"
+
+    async def close(self) -> None:
+        """Close the connections; requests under way fail. Idempotent."""
+        await self._api.close()
+        await self._key.close()
+
+    def _headers(self) -> Mapping[str, str]:
+        return {
+            "Authorization": f"Bearer {self._config.api_key.get_secret_value()}",
+            "Accept": "application/json",
+        }
+
+    def _load_key(self) -> Ed25519PublicKey:
+        return public_key(self._config.public_key or "")
+
+
+def _explained(error: ProviderError, profile_id: str | None, host: str) -> ProviderError:
+    """Return the failure with what to do about it."""
+    if error.error_code is ErrorCode.AUTH:
+        why = "api_key is wrong, or was deleted: compare it with the portal, API Keys"
+    elif error.error_code is ErrorCode.NOT_FOUND and profile_id is not None:
+        why = f"the account has no messaging profile {profile_id}, or {host} is not Telnyx's API"
+    elif error.error_code.accepted is not False or error.error_code is ErrorCode.NOT_FOUND:
+        why = f"check that base_url, {host}, is Telnyx's API and can be reached from here"
+    else:
+        return error
+    error.args = (f"{error}; {why}",)
+    return error

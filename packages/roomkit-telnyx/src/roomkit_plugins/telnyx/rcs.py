@@ -1,0 +1,133 @@
+"""RCS by Telnyx."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, override
+from urllib.parse import quote
+
+from roomkit.abc.errors import ErrorCode
+from roomkit.abc.rcs import RCSDeliveryResult, RCSProvider
+from roomkit.authoring.plain_text import described
+from roomkit.models.channel import ChannelCapabilities
+from roomkit.models.enums import ChannelMediaType
+from roomkit_plugins.telnyx.client import TelnyxAPI
+from roomkit_plugins.telnyx.errors import ORIGIN
+from roomkit_plugins.telnyx.rcs_wire import LONGEST, content_message
+from roomkit_plugins.wire.plain_message import parts_of
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from roomkit.abc.provider import WebhookPart
+    from roomkit.models.content import EventContent
+    from roomkit.models.event import RoomEvent
+    from roomkit.models.hints import RCSHints
+    from roomkit.models.webhook import WebhookRequest
+    from roomkit_plugins.telnyx.config import TelnyxRCSConfig
+
+__all__ = ["TelnyxRCSProvider"]
+
+
+class TelnyxRCSProvider(RCSProvider):
+    """Sends RCS messages by an agent at Telnyx, and takes its webhooks: messages, taps, receipts.
+
+    With `fallback_from` of its configuration, and where the message allows it, Telnyx sends an SMS to a
+    telephone without RCS, which says in words and links what it cannot show; which of them it was, only
+    receipts say. Otherwise see `TelnyxSMSProvider`.
+    """
+
+    idempotent = True
+    capabilities = ChannelCapabilities(
+        media_types=(
+            ChannelMediaType.TEXT,
+            ChannelMediaType.RICH,
+            ChannelMediaType.MEDIA,
+            ChannelMediaType.AUDIO,
+            ChannelMediaType.VIDEO,
+            ChannelMediaType.LOCATION,
+        ),
+        max_length=LONGEST,
+        supports_delivery_receipts=True,
+        supports_read_receipts=True,
+        supports_rich_text=True,
+        supports_buttons=True,
+        max_buttons=11,
+        supports_cards=True,
+        supports_quick_replies=True,
+        supports_media=True,
+        supports_audio=True,
+        supports_video=True,
+    )
+
+    def __init__(self, config: TelnyxRCSConfig, *, http_client: httpx2.AsyncClient | None = None) -> None:
+        self._config = config
+        self._api = TelnyxAPI(config, owner=type(self).__name__, http_client=http_client)
+
+    @property
+    @override
+    def name(self) -> str:
+        return ORIGIN.provider
+
+    @property
+    @override
+    def sender_id(self) -> str:
+        return self._config.agent_id
+
+    @property
+    @override
+    def supports_fallback(self) -> bool:
+        return self._config.fallback_from is not None
+
+    @override
+    async def send(
+        self,
+        event: RoomEvent,
+        to: str,
+        *,
+        idempotency_key: str | None = None,
+        hints: RCSHints | None = None,
+    ) -> RCSDeliveryResult:
+        if not to.strip():
+            raise ORIGIN.refused("there is no number to send to", error_code=ErrorCode.MISSING_RECIPIENT)
+        fallback = self._fallback(event.content) if hints is None or hints.fallback else {}
+        document = {
+            "agent_id": self._config.agent_id,
+            "to": to,
+            "messaging_profile_id": self._config.messaging_profile_id,
+            "type": "RCS",
+            "agent_message": {"content_message": content_message(event.content)},
+            **({} if self._config.webhook_url is None else {"webhook_url": self._config.webhook_url}),
+            **fallback,
+        }
+        sent = await self._api.send("/messages/rcs", document, key=idempotency_key)
+        return RCSDeliveryResult(
+            success=True, provider_message_id=sent.id, channel_used="unknown" if fallback else "rcs"
+        )
+
+    @override
+    async def check_capability(self, phone_number: str) -> bool:
+        """Return whether the phone can receive RCS of this agent. Raises ProviderError."""
+        agent, number = (quote(each, safe="") for each in (self._config.agent_id, phone_number))
+        found = await self._api.get(f"/messaging/rcs/capabilities/{agent}/{number}")
+        return bool(found.get("features"))
+
+    async def webhook(self, request: WebhookRequest, *, channel_id: str) -> Sequence[WebhookPart]:
+        """Verify Telnyx's signature and time, then return what it says. See `ReceivesWebhooks`."""
+        return await self._api.webhook(request, channel_id)
+
+    async def probe(self) -> str:
+        """Return that Telnyx accepts the key, and knows the profile; nothing is sent. See `SupportsProbe`."""
+        return await self._api.probe(self._config.messaging_profile_id)
+
+    @override
+    async def close(self) -> None:
+        await self._api.close()
+
+    def _fallback(self, content: EventContent) -> dict[str, Any]:
+        """Return the SMS in the place of a message."""
+        number = self._config.fallback_from
+        if number is None:
+            return {}
+        text = "\n".join(filter(None, (described(part) for part in parts_of(content))))
+        return {"sms_fallback": {"from": number, "text": text}}
