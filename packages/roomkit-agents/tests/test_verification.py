@@ -32,7 +32,9 @@ from roomkit import (
     VerificationStatus,
     VerificationTexts,
 )
-from roomkit.abc import ErrorCode, ProviderError
+from roomkit.abc import ErrorCode, ProviderError, StoreError
+from roomkit.abc.store import Commit, Committed
+from roomkit.memory import InMemoryStore
 from roomkit.models.event import RoomEvent
 from roomkit_plugins.testing import (
     MockAIProvider,
@@ -639,6 +641,58 @@ async def test_a_worker_that_dies_with_the_code_leaves_it_to_another() -> None:
         assert first is not None
         await bank.says(first[0])
         assert len(bank.transfers) == 1
+
+
+class _LosesCommits(InMemoryStore):
+    """Refuses the next `failing` commits of entries."""
+
+    failing = 0
+
+    async def commit(self, commit: Commit) -> Committed:
+        if self.failing and commit.entries:
+            self.failing -= 1
+            raise StoreError("the disk is full")
+        return await super().commit(commit)
+
+
+@pytest.mark.parametrize("is_sent_again", [True, False])
+async def test_an_answer_that_was_judged_and_not_committed_still_counts(is_sent_again: bool) -> None:
+    """The agent that waits is asked again: with the message as it comes again, else when the code expires."""
+    store = _LosesCommits()
+    kit = RoomKit(store, clock=VirtualClock(), identity_resolver=MockIdentityResolver(PEOPLE))
+    bank = Bank(TRANSFER, "A code.", TRANSFER, "Done.", kit=kit)
+    async with bank.kit:
+        await bank.open()
+        await bank.says("send")
+        code, store.failing = bank.code, 1
+        with pytest.raises(StoreError):
+            await bank.says(code, idempotency_key="m2")
+        assert await bank.status() == "verified"
+        if is_sent_again:
+            assert (await bank.says(code, idempotency_key="m2")).content.body == "••••••"
+        else:
+            await asyncio.sleep(600)
+        assert bank.transfers == [{"amount": 40}]
+        assert (await bank.says(code)).content.body == "••••••"
+        assert len(bank.model.calls) == 4
+        assert code not in await bank.stored()
+        await asyncio.sleep(1800)
+        assert str(bank.seen[-1].status) == "expired"
+
+
+async def test_the_last_wrong_answer_that_was_not_committed_is_refused_as_it_comes_again() -> None:
+    store = _LosesCommits()
+    kit = RoomKit(store, clock=VirtualClock(), identity_resolver=MockIdentityResolver(PEOPLE))
+    bank = Bank(TRANSFER, "A code.", "No luck.", kit=kit, max_attempts=1)
+    async with bank.kit:
+        await bank.open()
+        await bank.says("send")
+        wrong, store.failing = bank.wrong(), 1
+        with pytest.raises(StoreError):
+            await bank.says(wrong, idempotency_key="m2")
+        assert (await bank.says(wrong, idempotency_key="m2")).content.body == "••••••"
+        assert "too many wrong codes" in repr(bank.model.calls[-1].messages[-1])
+        assert (await bank.says(wrong, idempotency_key="m3")).content.body == wrong
 
 
 async def test_a_verification_is_of_one_organization() -> None:

@@ -65,9 +65,11 @@ class CodeAnswers:
         given = await self._digests(own, standing.salt)
         quoted = await self._digests([each for each in codes if each not in own], standing.salt)
         found: list[CodeAnswer] = []
+        key = event.idempotency_key or event.id
 
         def answered(before: PersonStanding) -> PersonStanding:
-            after, answer = before.answered(given, quoted, self._book.now(), self._rules.ttl)
+            now, ttl = self._book.now(), self._rules.ttl
+            after, answer = before.answered(given, quoted, now, ttl, message=key)
             found[:] = [answer]
             return after
 

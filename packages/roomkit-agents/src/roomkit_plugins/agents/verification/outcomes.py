@@ -58,7 +58,7 @@ class Outcomes:
         settles = timers.make(
             _SETTLE,
             self._book.now(),
-            id=f"settle-{answer.challenge.id}",
+            id=_settling(answer.challenge),
             data=_data(whom, answer.kind, answer.challenge),
             subject=whom.identity_id,
         )
@@ -87,7 +87,11 @@ class Outcomes:
                 subject=whom.identity_id,
             )
         await timers.set(
-            _SETTLE, self._book.now(), data=_data(whom, outcome, challenge), subject=whom.identity_id
+            _SETTLE,
+            self._book.now(),
+            id=None if challenge is None else _settling(challenge),
+            data=_data(whom, outcome, challenge),
+            subject=whom.identity_id,
         )
 
     async def watch(self, whom: Whom, challenge: Challenge) -> None:
@@ -106,6 +110,8 @@ class Outcomes:
         await self._ask(outcome, challenge_id, waiting)
         if challenge_id is not None:
             await self._close(challenge_id)
+            if await self._book.read(whom) is not None:
+                await self._book.change(whom, lambda before: before.settled(challenge_id))
         return None
 
     async def _expire(self, timer: Timer) -> datetime | None:
@@ -121,6 +127,10 @@ class Outcomes:
                 return standing.expires_at
             if not standing.revoked:
                 await self.observe(whom)
+            return None
+        over = standing.unsettled
+        if over is not None and over.challenge.id == challenge_id:  # its answer was judged, and not committed
+            await self.settle_now(whom, over.outcome, over.challenge, standing)
             return None
         if standing.challenge is None or standing.challenge.id != challenge_id:
             return None
@@ -157,6 +167,10 @@ class Outcomes:
     async def _close(self, challenge_id: str) -> None:
         with suppress(RoomClosedError, RoomNotFoundError):
             await self._kit.close_room(self.room_of(challenge_id))
+
+
+def _settling(challenge: Challenge) -> str:
+    return f"settle-{challenge.id}"
 
 
 def _ended(before: PersonStanding, challenge_id: str) -> PersonStanding:

@@ -121,7 +121,7 @@ class PersonVerification:
         waited: list[Challenge] = []  # bound: one
 
         def verified(before: PersonStanding) -> PersonStanding:
-            waited[:] = [before.challenge] if before.challenge is not None else []
+            waited[:] = [before.unfinished] if before.unfinished is not None else []
             return before.verified(method, now, lasts)
 
         standing = await self._book.change(whom, verified, kept=lasts)
@@ -136,7 +136,7 @@ class PersonVerification:
         waited: list[Challenge] = []  # bound: one
 
         def revoked(before: PersonStanding) -> PersonStanding:
-            waited[:] = [before.challenge] if before.challenge is not None else []
+            waited[:] = [before.unfinished] if before.unfinished is not None else []
             return before.as_revoked(reason)
 
         standing = await self._book.change(whom, revoked)

@@ -74,6 +74,14 @@ class Challenge(Record):
     waiting: tuple[Waiting, ...] = ()
 
 
+class Unsettled(Record):
+    """A challenge that is over, until its agents were asked. `message` is the key of the answer that ended it."""
+
+    challenge: Challenge
+    outcome: Literal["verified", "failed", "revoked"]
+    message: Text = ""
+
+
 class Issued(Record):
     """A code that was sent, as its digest."""
 
@@ -100,6 +108,7 @@ class PersonStanding(Record):
     revoked: bool = False
     reason: Label = ""
     challenge: Challenge | None = None
+    unsettled: Unsettled | None = None
     issued: tuple[Issued, ...] = ()
     asked: tuple[datetime, ...] = ()
 
@@ -124,9 +133,17 @@ class PersonStanding(Record):
         challenge = self.challenge
         return challenge if challenge is not None and now < challenge.expires_at else None
 
+    @property
+    def unfinished(self) -> Challenge | None:
+        """The challenge whose agents still wait."""
+        if self.challenge is not None or self.unsettled is None:
+            return self.challenge
+        return self.unsettled.challenge
+
     def knows_codes(self, now: datetime) -> bool:
         """Whether digits of the person may be a code."""
-        return self.open(now) is not None or any(now < each.at + _REMEMBERED for each in self.issued)
+        is_open = self.open(now) is not None or self.unsettled is not None
+        return is_open or any(now < each.at + _REMEMBERED for each in self.issued)
 
     # -- changes ------------------------------------------------------------------------------
 
@@ -160,30 +177,47 @@ class PersonStanding(Record):
         )
 
     def answered(
-        self, given: Sequence[str], quoted: Sequence[str], now: datetime, ttl: timedelta
+        self, given: Sequence[str], quoted: Sequence[str], now: datetime, ttl: timedelta, *, message: str
     ) -> tuple[PersonStanding, CodeAnswer]:
         """Return it after a message with codes, of which these are the digests, and what the message was.
 
-        Those `given` count as answers, one by one; those that are only `quoted` do not.
+        Those `given` count as answers, one by one; those that are only `quoted` do not. A message that was
+        judged and not committed comes again, with the key `message`: it is what it was.
         """
         challenge = self.open(now)
         if challenge is None:
             known = [each.digest for each in self.issued if now < each.at + _REMEMBERED]
             found = _has_match((*given, *quoted), known)
-            return self, CodeAnswer("withheld" if found else "none")
+            return self, self._repeated(given, message) or CodeAnswer("withheld" if found else "none")
         if _has_match(given[: challenge.left], challenge.digests):
-            return self.verified("code", now, ttl), CodeAnswer("verified", challenge=challenge)
+            return self.verified("code", now, ttl, message), CodeAnswer("verified", challenge=challenge)
         left = max(challenge.left - len(given), 0)
         if not left:
-            ended = self.replace(challenge=None, reason="attempts_exhausted")
+            over = Unsettled(challenge=challenge, outcome="failed", message=message)
+            ended = self.replace(challenge=None, reason="attempts_exhausted", unsettled=over)
             return ended, CodeAnswer("failed", challenge=challenge)
         after = self.replace(challenge=challenge.replace(left=left))
         return after, CodeAnswer("wrong" if given else "withheld", left, challenge)
 
-    def verified(self, method: str, now: datetime, ttl: timedelta) -> PersonStanding:
+    def _repeated(self, given: Sequence[str], message: str) -> CodeAnswer | None:
+        """Return the answer that ended a challenge, if this is the same one."""
+        over = self.unsettled
+        if over is None or over.outcome == "revoked":
+            return None
+        is_right = over.outcome == "verified" and _has_match(given, over.challenge.digests)
+        is_same = is_right or over.message == message
+        return CodeAnswer(over.outcome, challenge=over.challenge) if is_same else None
+
+    def verified(self, method: str, now: datetime, ttl: timedelta, message: str = "") -> PersonStanding:
         """Return it as verified from now on."""
         return self.replace(
-            method=method, verified_at=now, expires_at=now + ttl, revoked=False, reason="", challenge=None
+            method=method,
+            verified_at=now,
+            expires_at=now + ttl,
+            revoked=False,
+            reason="",
+            challenge=None,
+            unsettled=self._over("verified", message),
         )
 
     def ended(self, reason: str) -> PersonStanding:
@@ -192,7 +226,18 @@ class PersonStanding(Record):
 
     def as_revoked(self, reason: str) -> PersonStanding:
         """Return it as revoked; a challenge is over, too."""
-        return self.replace(revoked=True, reason=reason, challenge=None)
+        return self.replace(revoked=True, reason=reason, challenge=None, unsettled=self._over("revoked"))
+
+    def settled(self, challenge_id: str) -> PersonStanding:
+        """Return it without what was unsettled of that challenge."""
+        over = self.unsettled
+        return self if over is None or over.challenge.id != challenge_id else self.replace(unsettled=None)
+
+    def _over(self, outcome: Literal["verified", "revoked"], message: str = "") -> Unsettled | None:
+        challenge = self.unfinished
+        if challenge is None:
+            return None
+        return Unsettled(challenge=challenge, outcome=outcome, message=message)
 
 
 def _has_match(given: Sequence[str], known: Sequence[str]) -> bool:
