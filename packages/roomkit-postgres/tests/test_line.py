@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
 import pytest
 
 from roomkit.abc.errors import StoreAccessError, StoreError, StoreUnavailableError
@@ -163,6 +164,23 @@ async def test_an_order_that_was_under_way_when_the_connection_broke_has_time_fo
     server.seconds = PATIENCE / 8
     line.submit(order)
     assert await order.outcome == 1
+
+
+async def test_an_order_that_fails_on_each_connection_is_not_repeated_for_ever(
+    server: _Server, crew: _Crew
+) -> None:
+    line: Line[Order] = Line(configured("postgresql://host/db", acquire_timeout=8.0), "the line", crew)
+    crew.failures += [asyncpg.InsufficientPrivilegeError("permission denied") for _ in range(1000)]
+    order = Order(is_repeatable=True)
+    line.submit(order)
+    async with asyncio.timeout(8.0):
+        with pytest.raises(StoreAccessError, match="too few rights"):
+            await order.outcome
+    assert len(server.attempts) <= 5
+    crew.failures.clear()
+    line.submit(later := Order(is_repeatable=False))
+    assert await later.outcome == 1
+    await line.close()
 
 
 async def test_an_order_that_cannot_be_repeated_fails_with_its_connection(

@@ -46,16 +46,22 @@ _KEEPALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_
 class Order:
     """Something to be done on the connection; `outcome` has the result, a StoreError, or is cancelled.
 
-    A repeatable order that was under way when the connection broke is done again on the next one.
-    Others fail then: whether they were done is not known.
+    A repeatable order that was under way when the connection broke is done again on the next one, up to
+    four times: the server may refuse the order itself. Others fail then: whether they were done is not known.
     """
 
-    __slots__ = ("deadline", "is_repeatable", "outcome")
+    __slots__ = ("attempts", "deadline", "is_repeatable", "outcome")
 
     def __init__(self, *, is_repeatable: bool) -> None:
         self.outcome: Future[int] = get_running_loop().create_future()
         self.is_repeatable = is_repeatable
         self.deadline = 0.0
+        self.attempts = 0
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether it is done again after its connection broke."""
+        return self.is_repeatable and self.attempts <= _ATTEMPTS
 
 
 class Crew[O: Order](Protocol):
@@ -180,6 +186,7 @@ class Line[O: Order]:
         while self._orders and len(batch) < _BATCH:
             order = self._orders.popleft()
             if not order.outcome.done():
+                order.attempts += 1
                 batch.append(order)
         if not batch:
             return
@@ -193,7 +200,7 @@ class Line[O: Order]:
             if failure is not error:
                 failure.__cause__ = error
             self._lose(connection, failure)
-            again = [order for order in batch if order.is_repeatable and isinstance(error, FAILURES)]
+            again = [order for order in batch if order.may_be_repeated and isinstance(error, FAILURES)]
             self._put_back(again)
             self._fail([order for order in batch if order not in again], failure)
 
