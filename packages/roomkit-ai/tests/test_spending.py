@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
 from roomkit.kernel.kit import RoomKit
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
+from roomkit.models.steering import Cancel
 from roomkit_plugins.ai import AIChannel, BudgetError, ModelPrice, cost_of_room
 from roomkit_plugins.ai.spending import cost_of
 from roomkit_plugins.testing import MockAIProvider, RecordingChannel
@@ -160,3 +163,38 @@ async def test_a_room_has_a_budget_for_all_its_turns(streaming):
         assert (await say("r2")).error is None
         costs = [e.generation.cost for e in await kit.get_timeline("r1") if e.generation]
         assert costs == [pytest.approx(REQUEST)] * 4
+
+
+@pytest.mark.parametrize("end", ["cancelled", "broken", "too long", "detached"])
+async def test_an_answer_that_ended_in_the_middle_counts_for_the_budget_of_its_room(end):
+    """What the vendor did not count is estimated: an agent that is always interrupted is not free."""
+    broken = {"fail_after_chunks": 3} if end == "broken" else {}
+    said = "word " * 400
+    provider = MockAIProvider([said] * 9, streaming=True, chunk_size=500, chunk_delay=1.0, **broken)
+    limits = {"max_answer_chars": 1200} if end == "too long" else {}
+    async with RoomKit() as kit:
+        kit.register_channel(RecordingChannel("web", streaming=True))
+        agent = AIChannel("agent", provider, prices=PRICES, max_room_cost=0.007, **limits)
+        kit.register_channel(agent)
+        await kit.create_room("r1")
+        for channel in ("web", "agent"):
+            await kit.attach_channel("r1", channel)
+
+        async def say():
+            message = InboundMessage(channel_id="web", sender_id="ann", content=TextContent(body="Hi"))
+            asked = asyncio.create_task(kit.process_inbound(message, room_id="r1"))
+            await asyncio.sleep(2.5)
+            if end == "cancelled":
+                await agent.steer(Cancel(), room_id="r1")
+            elif end == "detached":
+                await kit.detach_channel("r1", "agent")
+                await kit.attach_channel("r1", "agent")
+            return await asked
+
+        await say()
+        once = cost_of_room(await kit.get_room("r1"))
+        assert 0.001 < once < 0.004
+        for _ in range(4):
+            last = await say()
+        assert isinstance(last.error, BudgetError)
+        assert len(provider.calls) < 5

@@ -213,7 +213,7 @@ async def generate(turn: Turn, answer: Round, echo: Echo, recovery: Recovery) ->
                 await recovery.recover(error)
                 continue
             if turn.spending is not None:
-                turn.spending.broke(turn.provider, turn.request, answer.text)
+                turn.spending.break_off()
             if not recovery.take_over(error, "".join(shown)):
                 raise
             await _end_thinking(turn, answer)
@@ -256,6 +256,9 @@ class _Request:
     def answered(self) -> None:
         """Note that the model has begun to answer."""
         self._answer.started = True
+        turn, answer = self._turn, self._answer
+        if turn.spending is not None:
+            turn.spending.begin(turn.provider, turn.request, lambda: answer.text)
         if self._span is not None:
             took = asyncio.get_running_loop().time() - self._begun
             self._turn.signals.first_token(self._span, took * 1000)

@@ -59,8 +59,7 @@ async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:
                         yield shown
             _account(turn, this)
             if turn.spending is not None:
-                usage = {} if this.done is None else this.done.usage
-                await turn.spending.add(turn.provider, turn.request, usage, this.text)
+                await turn.spending.add({} if this.done is None else this.done.usage)
             asked = await _continue(turn, this)
             if asked:
                 before = "" if turn.request.response_schema else this.text
@@ -80,6 +79,8 @@ async def answer(turn: Turn) -> AsyncGenerator[str | StreamDone]:
             raise failure from None
     finally:
         turn.stop.disarm()
+        if turn.spending is not None:
+            turn.spending.close()
     yield _done(turn)
 
 

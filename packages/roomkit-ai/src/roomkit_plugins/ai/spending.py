@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.errors import InvalidInputError, RoomClosedError, RoomNotFoundError
 from roomkit_plugins.ai.errors import BudgetError
 from roomkit_plugins.ai.tokens import estimate_context_tokens, estimate_tokens
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.prices import ModelPrice
 
 __all__ = ["RoomCosts", "Spending", "check_prices", "cost_of", "cost_of_room", "spending_for"]
+
+type _Begun = tuple[AIProvider, AIContext, Callable[[], str]]
 
 _NAMESPACE = "ai"
 _MILLION = 1_000_000
@@ -69,6 +72,14 @@ class RoomCosts:
         """Return what was spent in a room."""
         return cost_of_room(await self._bound.rooms.read_room(room_id))
 
+    def add_later(self, room_id: str, cost: float) -> None:
+        """Add to what was spent in a room, beside a turn that ends."""
+        self._bound.tasks.spawn(self._add_if_there(room_id, cost), name=f"the cost of a turn in {room_id}")
+
+    async def _add_if_there(self, room_id: str, cost: float) -> None:
+        with suppress(RoomClosedError, RoomNotFoundError):  # it has no further turn
+            await self.add(room_id, cost)
+
     async def add(self, room_id: str, cost: float) -> None:
         """Add to what was spent in a room."""
         await self._bound.rooms.change_state(
@@ -87,7 +98,8 @@ class RoomCosts:
 class Spending:
     """What one turn spends. A budget is checked before each request, so that one request may exceed it.
 
-    Tokens that a vendor did not count are estimated for the budgets; the cost of the turn is then not known.
+    Tokens that a vendor did not count, such as those of an answer that was interrupted, are estimated for
+    the budgets; the cost of the turn is then not known.
     """
 
     def __init__(
@@ -105,13 +117,14 @@ class Spending:
         self._max_room = max_room
         self._room_costs = room_costs
         self._spent = 0.0
-        self._broken = 0.0
+        self._unpaid = 0.0
+        self._under_way: _Begun | None = None
         self._is_known = True
 
     @property
     def cost(self) -> float | None:
         """What the turn cost so far; None if that is not known."""
-        return self._spent if self._is_known else None
+        return self._spent if self._is_known and self._under_way is None else None
 
     async def check(self) -> None:
         """Raise BudgetError if nothing more may be spent."""
@@ -128,28 +141,42 @@ class Spending:
                 f"room {self._room_id!r} has spent {total:.6g} of max_room_cost {self._max_room:g}; raise it"
             )
 
-    async def add(
-        self, provider: AIProvider, request: AIContext, usage: Mapping[str, int], text: str
-    ) -> None:
-        """Count a request that was answered with `text`."""
+    def begin(self, provider: AIProvider, request: AIContext, text: Callable[[], str]) -> None:
+        """Note that a request is being answered; `text` returns what was said so far."""
+        self._under_way = provider, request, text
+
+    async def add(self, usage: Mapping[str, int]) -> None:
+        """Count the request that was answered."""
+        if self._under_way is None:
+            return
+        (provider, request, text), self._under_way = self._under_way, None
         price = self._prices.get(provider.model_name)
         cost = cost_of(usage, price)
         if cost is None:
             self._is_known = False
-            cost = 0.0 if price is None else _estimate(price, request, text)
-        await self._pay(cost)
-
-    def broke(self, provider: AIProvider, request: AIContext, text: str) -> None:
-        """Count a request whose answer broke off after `text`; the vendor did not say what it cost."""
-        self._is_known = False
-        if (price := self._prices.get(provider.model_name)) is not None:
-            self._broken += _estimate(price, request, text)
-
-    async def _pay(self, cost: float) -> None:
-        cost, self._broken = cost + self._broken, 0.0
+            cost = 0.0 if price is None else _estimate(price, request, text())
+        unpaid, self._unpaid = self._unpaid + cost, 0.0
         self._spent += cost
         if self._max_room is not None:
-            await self._room_costs.add(self._room_id, cost)
+            await self._room_costs.add(self._room_id, unpaid)
+
+    def break_off(self) -> None:
+        """Count the request under way, if there is one: the vendor will not say what it cost."""
+        if self._under_way is None:
+            return
+        (provider, request, text), self._under_way = self._under_way, None
+        self._is_known = False
+        if (price := self._prices.get(provider.model_name)) is not None:
+            cost = _estimate(price, request, text())
+            self._spent += cost
+            self._unpaid += cost
+
+    def close(self) -> None:
+        """End the turn: what the room has not yet counted is counted, however the turn ended."""
+        self.break_off()
+        if self._unpaid and self._max_room is not None:
+            self._room_costs.add_later(self._room_id, self._unpaid)
+        self._unpaid = 0.0
 
 
 def spending_for(options: AIChannelConfig, room_id: str, room_costs: RoomCosts) -> Spending:
