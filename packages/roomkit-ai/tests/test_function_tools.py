@@ -267,6 +267,32 @@ async def test_calls_beyond_the_concurrency_wait() -> None:
     assert (told, most) == (["0", "1", "2", "3", "4"], 2)
 
 
+async def test_a_thread_that_outlives_its_call_counts_until_it_ends() -> None:
+    """It cannot be interrupted: the next call of a function that may not run twice at once waits for it."""
+    begun: list[int] = []
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    @tool(concurrency=1)
+    def work(number: int) -> int:
+        begun.append(number)
+        has_begun.set()
+        may_end.wait(30)
+        return number
+
+    first = asyncio.create_task(work.handler("work", {"number": 1}))
+    while not has_begun.is_set():
+        await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait([first])
+    second = asyncio.create_task(work.handler("work", {"number": 2}))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    before = list(begun)
+    may_end.set()
+
+    assert (first.cancelled(), before, await second, begun) == (True, [1], "2", [1, 2])
+
+
 class Busy(Exception):
     pass
 

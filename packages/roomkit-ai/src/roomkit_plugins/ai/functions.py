@@ -7,9 +7,10 @@ import functools
 import inspect
 import random
 import re
+import sys
 import typing
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, overload, override
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -91,8 +92,7 @@ class FunctionTool:
         values = {parameter: getattr(given, field) for field, parameter in self._fields.items()}
         if self._context is not None:
             values[self._context] = current_tool_call()
-        async with self._places:
-            return _answer(await self._tried(values))
+        return _answer(await self._tried(values))
 
     async def _tried(self, values: Mapping[str, object]) -> object:
         for retry in range(self._retries.max_retries):
@@ -106,9 +106,20 @@ class FunctionTool:
 
     async def _called(self, values: Mapping[str, object]) -> object:
         if inspect.iscoroutinefunction(self._function):
-            return await self._function(**values)
-        result = await asyncio.to_thread(self._function, **values)
-        return await result if isinstance(result, Awaitable) else result
+            async with self._places:
+                return await self._function(**values)
+        await self._places.acquire()
+        work: asyncio.Future[object] | None = None
+        try:
+            call = functools.partial(copy_context().run, self._function, **values)
+            work = asyncio.get_running_loop().run_in_executor(None, call)
+            result = await asyncio.shield(work)
+            return await result if isinstance(result, Awaitable) else result
+        finally:
+            if work is None or work.done():
+                self._places.release()
+            else:  # nothing can stop the thread
+                work.add_done_callback(lambda _: self._places.release())
 
     def _may_pass(self, error: Exception) -> bool:
         if isinstance(error, ProviderError):
@@ -149,7 +160,8 @@ def tool(function: object = None, /, **options: Any) -> object:
 
     - `name` and `description` replace the function's name and the beginning of its docstring.
     - `timeout` in seconds replaces the agent's deadline for a call, waits and retries included.
-    - `concurrency` is how many calls may run at once in this process, over all rooms; others wait.
+    - `concurrency` is how many calls may run at once in this process, over all rooms; others wait. A thread
+      that goes on after its call's deadline is one of them.
     - `retries` says how often, and after which waits, a call is made again that failed with a retryable
       `ProviderError`, a ConnectionError, a TimeoutError or an error of `retry_on`. By default it is not: only
       the author knows whether the function may run twice.
@@ -207,9 +219,9 @@ def _named(function: ToolFunction, name: str | None) -> str:
     return found
 
 
-def _places(name: str, concurrency: int | None) -> AbstractAsyncContextManager[object]:
+def _places(name: str, concurrency: int | None) -> asyncio.Semaphore:
     if concurrency is None:
-        return nullcontext()
+        return asyncio.Semaphore(sys.maxsize)
     if concurrency < 1:
         raise InvalidInputError(
             f"the tool {name!r} cannot run with concurrency {concurrency}: pass 1 or more"
