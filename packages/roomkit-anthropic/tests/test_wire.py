@@ -156,6 +156,14 @@ def test_temperature_goes_out_where_it_is_taken() -> None:
         ({"tool_choice": "required"}, "no tool is offered"),
         ({"tool_choice": "b", "tools": [AITool(name="a")]}, "not among the tools"),
         ({"tools": [AITool(name="a", parameters={"type": "string"})]}, "tool 'a' are a JSON Schema"),
+        (
+            {"response_schema": {"type": "object", "properties": {"a": True}}},
+            "True where Claude takes a schema",
+        ),
+        (
+            {"response_schema": {"type": "object", "properties": {"a": {"anyOf": [{"type": "null"}, True]}}}},
+            "say what the value is",
+        ),
     ],
 )
 def test_what_the_api_would_refuse_is_refused(fields: dict[str, Any], said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -77,6 +78,13 @@ def test_a_shape_has_a_name_that_vendors_take() -> None:
     assert answer_name(asking(Node)) == "Node"
     assert answer_name(asking({"title": "Größe & Gewicht " * 9}))[:14] == "Gr_e_Gewicht_G"
     assert len(answer_name(asking({"title": "x" * 99}))) == 64
+
+
+def test_parts_of_one_object_are_not_closed() -> None:
+    """Each would refuse the fields of the other."""
+    parts = [{"properties": {name: {"type": "string"}}} for name in "ab"]
+    schema = {"type": "object", "properties": {"c": {"allOf": parts}}}
+    assert closed(copy.deepcopy(schema)) == schema
 
 
 def test_objects_are_closed_wherever_they_are() -> None:

@@ -38,7 +38,12 @@ def output_format(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "schema": _subset(closed(schema))}
 
 
-def _subset(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _subset(schema: object) -> dict[str, Any]:
+    if not isinstance(schema, Mapping):
+        raise ORIGIN.refused(
+            f"the response_schema has {schema!r:.20} where Claude takes a schema of its own; say what the "
+            "value is"
+        )
     if "$ref" in schema and "$defs" not in schema:
         return {"$ref": schema["$ref"]}  # it stands alone
     written: dict[str, Any] = {}

@@ -88,8 +88,11 @@ def subschemas(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
     """Close every object of a schema that does not say whether it has other fields, in place.
 
-    Whatever fits the result fits the schema, and vendors that guarantee the shape ask for it.
+    Whatever fits the result fits the schema, and vendors that guarantee the shape ask for it. A schema with
+    `allOf` stays as it is: nothing would fit several closed objects.
     """
+    if any(len(each.get("allOf") or ()) > 1 for each in subschemas(schema)):
+        return schema
     for each in subschemas(schema):
         if isinstance(each, dict) and (each.get("type") == "object" or "properties" in each):
             each.setdefault("additionalProperties", False)
