@@ -280,8 +280,7 @@ async def test_a_thread_that_outlives_its_call_counts_until_it_ends() -> None:
         return number
 
     first = asyncio.create_task(work.handler("work", {"number": 1}))
-    while not has_begun.is_set():
-        await asyncio.sleep(0)
+    assert await asyncio.to_thread(has_begun.wait, 30)
     first.cancel()
     await asyncio.wait([first])
     second = asyncio.create_task(work.handler("work", {"number": 2}))

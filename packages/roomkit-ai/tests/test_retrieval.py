@@ -302,7 +302,9 @@ async def test_without_a_reader_nothing_is_added(new_stage):
 async def test_a_turn_prepared_before_its_message_is_committed_finds_the_same(house):
     """The message has no place in the timeline yet: everything that is there is earlier."""
     await house.say("My order is 4711, the blue lamp", "I live in Lyon", "a", "b")
-    message = InboundMessage(channel_id="web", sender_id="ann", content=TextContent(body="Where is the lamp?"))
+    message = InboundMessage(
+        channel_id="web", sender_id="ann", content=TextContent(body="Where is the lamp?")
+    )
     speculation = await house.kit.services.turns.speculate("r", message)
     await asyncio.sleep(1)
     content = house.model.calls[-1].messages[0].content

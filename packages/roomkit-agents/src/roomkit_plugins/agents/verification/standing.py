@@ -75,7 +75,7 @@ class Challenge(Record):
 
 
 class Unsettled(Record):
-    """A challenge that is over, until its agents were asked. `message` is the key of the answer that ended it."""
+    """A challenge that is over, until its agents were asked; `message` is the key of the answer to it."""
 
     challenge: Challenge
     outcome: Literal["verified", "failed", "revoked"]
