@@ -294,6 +294,7 @@ if TYPE_CHECKING:
     from roomkit.ai_docs import get_llms_txt as get_llms_txt
     from roomkit.authoring.addresses import one_spelling as one_spelling
     from roomkit.authoring.conversation import Conversation as Conversation
+    from roomkit.authoring.conversation import attributed as attributed
     from roomkit.authoring.conversation import check_tool_choice as check_tool_choice
     from roomkit.authoring.conversation import conversation as conversation
     from roomkit.authoring.conversation import labelled as labelled
@@ -1531,6 +1532,7 @@ HOMES = {
     "assert_loop_stays_free": "roomkit_plugins.testing",
     "assert_nothing_leaks": "roomkit_plugins.testing",
     "at_once": "roomkit.authoring.coroutines",
+    "attributed": "roomkit.authoring.conversation",
     "auth_context": "roomkit.abc.voice.backend",
     "banned_senders": "roomkit.models.participant",
     "best_hits": "roomkit.models.searching",

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import ChannelNotRegisteredError, InvalidInputError, RoomAlreadyExistsError
+from roomkit.authoring.conversation import attributed
 from roomkit.models.ai import AITool
 from roomkit.models.base import new_id
 from roomkit.models.content import text_of
@@ -24,7 +25,6 @@ from roomkit_plugins.agents.notes import note_to
 from roomkit_plugins.agents.state import NAMESPACE, get_conversation_state
 from roomkit_plugins.ai.running import current_tool_call
 from roomkit_plugins.ai.schema import thawed
-from roomkit_plugins.ai.shape import attributed
 from roomkit_plugins.ai.tools import RunnableTool
 
 if TYPE_CHECKING:

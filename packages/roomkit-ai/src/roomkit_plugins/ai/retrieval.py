@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.memory import MemoryProvider, MemoryResult
+from roomkit.authoring.conversation import attributed
 from roomkit.models.ai import AIMessage
 from roomkit.models.content import text_of
 from roomkit.models.searching import folded_words
 from roomkit_plugins.ai.history import history_of
 from roomkit_plugins.ai.memory import SlidingWindowMemory
-from roomkit_plugins.ai.shape import attributed
 from roomkit_plugins.ai.tokens import of_messages
 from roomkit_plugins.ai.transcript import Transcript
 

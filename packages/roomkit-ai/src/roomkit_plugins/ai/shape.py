@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from roomkit.authoring.conversation import attributed, labelled
 from roomkit.models.ai import AIMessage, AITextPart, AIToolCallPart, AIToolResultPart
 
 if TYPE_CHECKING:
     from roomkit.models.ai import AIPart
 
-__all__ = ["OPENING", "append", "attributed", "call_ids", "parts_in", "well_formed"]
+__all__ = ["OPENING", "append", "call_ids", "parts_in", "well_formed"]
 
 OPENING = AIMessage(role="user", content="[The conversation so far begins with your own message.]")
 """Stands before a history that starts with the agent, since a conversation starts with the user."""
@@ -88,34 +89,13 @@ def _merge(group: Sequence[AIMessage]) -> AIMessage:
     return group[0].replace(content=parts, name=name)
 
 
-def attributed(speaker: str, text: str) -> str:
-    """Return words with their speaker in front.
-
-    Further lines are indented: what begins a line is a speaker's name, and no one writes another's.
-    """
-    return f"{speaker}: {indented(text)}"
-
-
-def indented(text: str) -> str:
-    """Return a text whose lines after the first are indented, whatever separates them."""
-    return text if len(lines := text.splitlines()) < 2 else "\n  ".join(lines)
-
-
 def _labelled(message: AIMessage) -> AIMessage:
     """Return the message with its speaker in the text, in front of the first words."""
-    content, name = message.content, message.name
-    if name is None:
+    if message.name is None:
         return message
-    if isinstance(content, str):
-        return message.replace(content=attributed(name, content), name=None)
-    first, *others = content
-    rest = [
-        part.replace(text=f"  {indented(part.text)}") if isinstance(part, AITextPart) else part
-        for part in others
-    ]
-    if isinstance(first, AITextPart):
-        return message.replace(content=(AITextPart(text=attributed(name, first.text)), *rest), name=None)
-    return message.replace(content=(AITextPart(text=f"{name}:"), first, *rest), name=None)
+    if isinstance(message.content, str):
+        return message.replace(content=attributed(message.name, message.content), name=None)
+    return message.replace(content=labelled(message), name=None)
 
 
 def _paired(messages: Sequence[AIMessage]) -> list[AIMessage]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from roomkit.abc.errors import ProviderError
 from roomkit.abc.log import get_logger
 from roomkit.abc.memory import MemoryProvider, MemoryResult
+from roomkit.authoring.conversation import attributed
 from roomkit.models.ai import AIMessage
 from roomkit.models.channel import ChannelBinding
 from roomkit.models.enums import ChannelCategory, ChannelType
@@ -19,7 +20,6 @@ from roomkit.models.generation import AIContext
 from roomkit_plugins.ai.counting import TokenCounter
 from roomkit_plugins.ai.history import history_of
 from roomkit_plugins.ai.memory import newest_that_fit, usable_budget
-from roomkit_plugins.ai.shape import attributed
 from roomkit_plugins.ai.tokens import of_event, of_messages
 from roomkit_plugins.ai.transcript import Transcript
 

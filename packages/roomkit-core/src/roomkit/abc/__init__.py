@@ -294,6 +294,7 @@ if TYPE_CHECKING:
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
     from roomkit.authoring.addresses import one_spelling as one_spelling
     from roomkit.authoring.conversation import Conversation as Conversation
+    from roomkit.authoring.conversation import attributed as attributed
     from roomkit.authoring.conversation import check_tool_choice as check_tool_choice
     from roomkit.authoring.conversation import conversation as conversation
     from roomkit.authoring.conversation import labelled as labelled
@@ -650,6 +651,7 @@ else:
             "agent_key",
             "as_asked",
             "at_once",
+            "attributed",
             "auth_context",
             "busy_room",
             "cards_as_lines",

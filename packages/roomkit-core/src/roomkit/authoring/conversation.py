@@ -18,7 +18,7 @@ from roomkit.models.ai import (
 from roomkit.models.generation import AIContext
 from roomkit.models.values import repaired
 
-__all__ = ["Conversation", "check_tool_choice", "conversation", "labelled", "parts_of"]
+__all__ = ["Conversation", "attributed", "check_tool_choice", "conversation", "labelled", "parts_of"]
 
 _ALLOWED: dict[str, tuple[type[AIPart], ...]] = {
     "system": (AITextPart,),
@@ -112,15 +112,33 @@ def parts_of(message: AIMessage) -> tuple[AIPart, ...]:
     return message.content
 
 
+def attributed(speaker: str, text: str) -> str:
+    """Return words with their speaker in front.
+
+    Further lines are indented: what begins a line is a speaker's name, and no one writes another's.
+    """
+    return f"{speaker}: {_indented(text)}"
+
+
 def labelled(message: AIMessage) -> tuple[AIPart, ...]:
-    """Return the parts of a message of `conversation`, with the speaker's name, if any, before them."""
-    first, *rest = parts_of(message)
+    """Return the parts of a message, with the speaker's name, if any, before them, as `attributed` has it."""
+    content = message.content
+    first, *others = (AITextPart(text=content),) if isinstance(content, str) else content
     if not message.name:
-        return (first, *rest)
-    label = f"{' '.join(message.name.split())}:"
+        return (first, *others)
+    speaker = " ".join(message.name.split())
+    rest = [
+        part.replace(text=f"  {_indented(part.text)}") if isinstance(part, AITextPart) else part
+        for part in others
+    ]
     if isinstance(first, AITextPart):
-        return (AITextPart(text=f"{label} {first.text}"), *rest)
-    return (AITextPart(text=label), first, *rest)
+        return (AITextPart(text=attributed(speaker, first.text)), *rest)
+    return (AITextPart(text=f"{speaker}:"), first, *rest)
+
+
+def _indented(text: str) -> str:
+    """Return a text whose lines after the first are indented, whatever separates them."""
+    return text if len(lines := text.splitlines()) < 2 else "\n  ".join(lines)
 
 
 class _OpenCalls:
