@@ -7,18 +7,44 @@ import sys
 
 import pytest
 
-from roomkit.plugins import DoctorReport, PluginManager
-from roomkit_plugins.postgres import PostgresLockManager, PostgresRealtime, plugin
+from roomkit.plugins import ConfigError, DoctorReport, PluginManager
+from roomkit_plugins.postgres import (
+    PostgresConfig,
+    PostgresLockManager,
+    PostgresMediaStore,
+    PostgresRealtime,
+    PostgresTurnExecutor,
+    plugin,
+)
 
 
 async def test_the_components_are_found_by_name() -> None:
-    """`postgres` is a lock manager and a realtime backend, built from one configuration."""
+    """`postgres` is a lock manager and a realtime backend."""
     manager = PluginManager()
     await manager.ascan()
     assert await manager.aget("locks", "postgres") is PostgresLockManager
     assert await manager.aget("realtime", "postgres") is PostgresRealtime
-    for kind in ("store", "locks", "realtime"):
-        assert manager.find(kind, "postgres").config == "roomkit_plugins.postgres:PostgresConfig"
+
+
+DSN = "postgresql://ann@db.example/rooms"
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [("locks", "max_size"), ("realtime", "schema_name"), ("media", "namespace"), ("executor", "min_size")],
+)
+def test_an_option_of_another_component_is_refused(kind: str, option: str) -> None:
+    """It would do nothing there."""
+    with pytest.raises(ConfigError, match=f"{option} is unknown"):
+        PluginManager().create(kind, "postgres", {"dsn": DSN, option: 5})
+
+
+def test_one_object_is_taken_by_all() -> None:
+    """Each component takes the options that it has."""
+    config = PostgresConfig.model_validate({"dsn": DSN, "namespace": "one", "schema_name": "rooms"})
+    assert PostgresLockManager(config).namespace == PostgresRealtime(config).namespace == "one"
+    assert PostgresTurnExecutor(config).config.schema_name == "rooms"
+    assert PostgresMediaStore(config).config is config
 
 
 def test_registering_imports_no_library() -> None:

@@ -662,9 +662,14 @@ if TYPE_CHECKING:
     from roomkit_plugins.opentelemetry import OpenTelemetryConfig as OpenTelemetryConfig
     from roomkit_plugins.opentelemetry import OpenTelemetryProvider as OpenTelemetryProvider
     from roomkit_plugins.postgres import PostgresConfig as PostgresConfig
+    from roomkit_plugins.postgres import PostgresConnectionConfig as PostgresConnectionConfig
+    from roomkit_plugins.postgres import PostgresLockConfig as PostgresLockConfig
     from roomkit_plugins.postgres import PostgresLockManager as PostgresLockManager
+    from roomkit_plugins.postgres import PostgresMediaConfig as PostgresMediaConfig
     from roomkit_plugins.postgres import PostgresMediaStore as PostgresMediaStore
     from roomkit_plugins.postgres import PostgresRealtime as PostgresRealtime
+    from roomkit_plugins.postgres import PostgresRealtimeConfig as PostgresRealtimeConfig
+    from roomkit_plugins.postgres import PostgresSchemaConfig as PostgresSchemaConfig
     from roomkit_plugins.postgres import PostgresStore as PostgresStore
     from roomkit_plugins.postgres import PostgresTurnConfig as PostgresTurnConfig
     from roomkit_plugins.postgres import PostgresTurnExecutor as PostgresTurnExecutor
@@ -1160,9 +1165,14 @@ HOMES = {
     "PlaybackState": "roomkit.abc.voice.playback",
     "Playout": "roomkit.abc.voice.playback",
     "PostgresConfig": "roomkit_plugins.postgres",
+    "PostgresConnectionConfig": "roomkit_plugins.postgres",
+    "PostgresLockConfig": "roomkit_plugins.postgres",
     "PostgresLockManager": "roomkit_plugins.postgres",
+    "PostgresMediaConfig": "roomkit_plugins.postgres",
     "PostgresMediaStore": "roomkit_plugins.postgres",
     "PostgresRealtime": "roomkit_plugins.postgres",
+    "PostgresRealtimeConfig": "roomkit_plugins.postgres",
+    "PostgresSchemaConfig": "roomkit_plugins.postgres",
     "PostgresStore": "roomkit_plugins.postgres",
     "PostgresTurnConfig": "roomkit_plugins.postgres",
     "PostgresTurnExecutor": "roomkit_plugins.postgres",

@@ -6,6 +6,11 @@ from roomkit.plugins import lazy_names
 
 if TYPE_CHECKING:
     from roomkit_plugins.postgres.config import PostgresConfig as PostgresConfig
+    from roomkit_plugins.postgres.config import PostgresConnectionConfig as PostgresConnectionConfig
+    from roomkit_plugins.postgres.config import PostgresLockConfig as PostgresLockConfig
+    from roomkit_plugins.postgres.config import PostgresMediaConfig as PostgresMediaConfig
+    from roomkit_plugins.postgres.config import PostgresRealtimeConfig as PostgresRealtimeConfig
+    from roomkit_plugins.postgres.config import PostgresSchemaConfig as PostgresSchemaConfig
     from roomkit_plugins.postgres.executor import PostgresTurnConfig as PostgresTurnConfig
     from roomkit_plugins.postgres.executor import PostgresTurnExecutor as PostgresTurnExecutor
     from roomkit_plugins.postgres.locks import PostgresLockManager as PostgresLockManager
@@ -17,6 +22,11 @@ else:
         __name__,
         {
             "PostgresConfig": "config",
+            "PostgresConnectionConfig": "config",
+            "PostgresLockConfig": "config",
+            "PostgresMediaConfig": "config",
+            "PostgresRealtimeConfig": "config",
+            "PostgresSchemaConfig": "config",
             "PostgresLockManager": "locks",
             "PostgresMediaStore": "media",
             "PostgresRealtime": "realtime",

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-__all__ = ["PostgresConfig"]
+__all__ = [
+    "PostgresConfig",
+    "PostgresConnectionConfig",
+    "PostgresLockConfig",
+    "PostgresMediaConfig",
+    "PostgresRealtimeConfig",
+    "PostgresSchemaConfig",
+]
 
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^@/?#\[\],:]*)(?::\d+)?"
 _OPTION = r"[^=&?#@/]+=[^&#]*"
@@ -17,27 +24,19 @@ _DSN = re.compile(
 )
 
 
-class PostgresConfig(BaseModel):
-    """The settings that the store, the locks, the signals and the turn executor share.
+class PostgresConnectionConfig(BaseModel):
+    """Where the server is, for all that uses it. Times are seconds.
 
-    Times are seconds. Nothing of the DSN but the servers' addresses and the database's name ever
-    shows, not in the error of a DSN that cannot be read either.
+    Nothing of the DSN but the servers' addresses and the database's name ever shows, not in the error of a
+    DSN that cannot be read either.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     dsn: SecretStr
     """`postgresql://user:password@host:5432/database`; a password is percent-encoded."""
-    schema_name: str = Field(default="public", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
-    """The schema that holds RoomKit's tables; it must be there."""
-    namespace: str = "roomkit"
-    """Locks and signals of different namespaces do not meet, in one database."""
     application_name: str = "roomkit"
     """What the connections are called in `pg_stat_activity`."""
-    min_size: int = Field(default=2, ge=0, le=1000)
-    """Connections of the store that are kept open."""
-    max_size: int = Field(default=10, ge=1, le=1000)
-    """Connections of the store at most; the locks and the signals have one of their own each."""
     connect_timeout: float = Field(default=10.0, gt=0, le=3600, allow_inf_nan=False)
     """How long making a connection may take."""
     command_timeout: float = Field(default=30.0, gt=0, le=3600, allow_inf_nan=False)
@@ -58,17 +57,10 @@ class PostgresConfig(BaseModel):
             )
         return dsn
 
-    @field_validator("max_size")
     @classmethod
-    def _check_max_size(cls, max_size: int, info: Any) -> int:
-        if max_size < info.data.get("min_size", 0):
-            raise ValueError(f"max_size is {max_size}, below min_size {info.data['min_size']}")
-        return max_size
-
-    @classmethod
-    def of(cls, given: PostgresConfig | str) -> PostgresConfig:
+    def of(cls, given: Self | str) -> Self:
         """Return a configuration as it is, or one for a DSN. Raises pydantic.ValidationError."""
-        return given if isinstance(given, PostgresConfig) else cls(dsn=SecretStr(given))
+        return cls(dsn=SecretStr(given)) if isinstance(given, str) else given
 
     @property
     def where(self) -> str:
@@ -87,3 +79,44 @@ class PostgresConfig(BaseModel):
             "statement_cache_size": self.statement_cache_size,
             "server_settings": {"application_name": self.application_name},
         }
+
+
+class PostgresSchemaConfig(PostgresConnectionConfig):
+    """Where the tables are, for all that has tables."""
+
+    schema_name: str = Field(default="public", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    """The schema that holds RoomKit's tables; it must be there."""
+
+
+class PostgresRealtimeConfig(PostgresConnectionConfig):
+    """The settings of `PostgresRealtime`."""
+
+    namespace: str = "roomkit"
+    """Locks, signals and turns of different namespaces do not meet, in one database."""
+
+
+class PostgresLockConfig(PostgresRealtimeConfig, PostgresSchemaConfig):
+    """The settings of `PostgresLockManager`."""
+
+
+class PostgresMediaConfig(PostgresSchemaConfig):
+    """The settings of `PostgresMediaStore`."""
+
+    min_size: int = Field(default=2, ge=0, le=1000)
+    """Connections that are kept open."""
+    max_size: int = Field(default=10, ge=1, le=1000)
+    """Connections at most; the locks, the signals and the turn executor have one of their own each."""
+
+    @field_validator("max_size")
+    @classmethod
+    def _check_max_size(cls, max_size: int, info: Any) -> int:
+        if max_size < info.data.get("min_size", 0):
+            raise ValueError(f"max_size is {max_size}, below min_size {info.data['min_size']}")
+        return max_size
+
+
+class PostgresConfig(PostgresMediaConfig, PostgresLockConfig):
+    """The settings of `PostgresStore`, and of all in one, for a program that gives one object to all.
+
+    `namespace` is for the locks and the signals that the store makes for a kit.
+    """

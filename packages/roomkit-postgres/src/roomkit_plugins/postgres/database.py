@@ -22,7 +22,7 @@ from roomkit.abc.errors import (
 )
 from roomkit.models.base import new_id
 from roomkit.models.values import findable
-from roomkit_plugins.postgres.config import PostgresConfig
+from roomkit_plugins.postgres.config import PostgresMediaConfig
 from roomkit_plugins.postgres.errors import FAILURES, refusal, translated
 from roomkit_plugins.postgres.pool import Connection, Pool
 from roomkit_plugins.postgres.schema import migrate
@@ -62,7 +62,7 @@ class Database:
     `write` may be called concurrently. A cancelled `write` was made whole or not at all.
     """
 
-    def __init__(self, config: PostgresConfig) -> None:
+    def __init__(self, config: PostgresMediaConfig) -> None:
         self._config = config
         self._pool: Pool | None = None
         self._opening: asyncio.Task[None] | None = None

@@ -26,7 +26,7 @@ from roomkit.authoring.turns.queue import (
 from roomkit.models.base import new_id
 from roomkit.models.values import repaired
 from roomkit_plugins.postgres import turn_statements as sql
-from roomkit_plugins.postgres.config import PostgresConfig
+from roomkit_plugins.postgres.config import PostgresLockConfig
 from roomkit_plugins.postgres.line import Connection, Line, Order
 from roomkit_plugins.postgres.session import check_ours
 
@@ -35,17 +35,18 @@ __all__ = ["PostgresTurnConfig", "PostgresTurnExecutor"]
 logger = get_logger("roomkit.postgres")
 
 
-class PostgresTurnConfig(TurnOptions, PostgresConfig):
+class PostgresTurnConfig(TurnOptions, PostgresLockConfig):
     """The settings of `PostgresTurnExecutor`: those of the database, and the bounds of turns."""
 
     @classmethod
     @override
-    def of(cls, given: PostgresConfig | str) -> PostgresTurnConfig:
+    def of(cls, given: PostgresLockConfig | str) -> PostgresTurnConfig:
         """Return a configuration as it is, or with default bounds. Raises pydantic.ValidationError."""
         if isinstance(given, PostgresTurnConfig):
             return given
-        if isinstance(given, PostgresConfig):
-            return cls.model_validate(dict(given))
+        if isinstance(given, PostgresLockConfig):
+            fields = PostgresLockConfig.model_fields
+            return cls.model_validate({name: getattr(given, name) for name in fields})
         return cls(dsn=SecretStr(given))
 
 
@@ -58,7 +59,7 @@ class PostgresTurnExecutor(QueueTurnExecutor):
     message itself is in the store's ledger. Nothing of a conversation stays after its turn.
     """
 
-    def __init__(self, config: PostgresConfig | str) -> None:
+    def __init__(self, config: PostgresLockConfig | str) -> None:
         self.config = PostgresTurnConfig.of(config)
         super().__init__(_Queue(self.config))
 

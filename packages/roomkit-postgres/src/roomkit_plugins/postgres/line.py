@@ -18,7 +18,7 @@ from roomkit.abc.errors import (
     StoreSchemaError,
 )
 from roomkit.models.base import new_id
-from roomkit_plugins.postgres.config import PostgresConfig
+from roomkit_plugins.postgres.config import PostgresConnectionConfig
 from roomkit_plugins.postgres.errors import FAILURES, translated
 from roomkit_plugins.postgres.session import connect
 
@@ -94,7 +94,7 @@ class Line[O: Order]:
     within `acquire_timeout` fails with a StoreError; a hopeless one (a wrong password) fails at once.
     """
 
-    def __init__(self, config: PostgresConfig, name: str, crew: Crew[O]) -> None:
+    def __init__(self, config: PostgresConnectionConfig, name: str, crew: Crew[O]) -> None:
         self._config = config
         self._name = name
         self._crew = crew

@@ -17,7 +17,7 @@ from roomkit.abc.locks import RoomLockManager
 from roomkit.abc.log import get_logger
 from roomkit.memory.kept_locks import KeptLocks
 from roomkit.memory.locks import InMemoryLockManager
-from roomkit_plugins.postgres.config import PostgresConfig
+from roomkit_plugins.postgres.config import PostgresLockConfig
 from roomkit_plugins.postgres.line import Connection, Line, Order
 from roomkit_plugins.postgres.session import check_ours, shared_session
 from roomkit_plugins.postgres.statements import (
@@ -54,8 +54,8 @@ _SHARE = 8
 class PostgresLockManager(RoomLockManager):
     """Guards rooms between all workers that use one database and namespace; see `RoomLockManager`.
 
-    Give it a DSN, or a `PostgresConfig`. Everything goes over one connection, which is made at the first
-    lock or at `open()`: however many rooms are held or waited for, the server sees one session, and the
+    Give it a DSN, or a `PostgresLockConfig`. Everything goes over one connection, which is made at the
+    first lock or at `open()`: however many rooms are held or waited for, the server sees one session, and the
     locks of rooms that are asked for at the same moment are one round trip. It needs a session of its
     own, and checks that it has it in each round trip and every five seconds: a pooler in transaction mode
     cannot keep locks, and is refused with StoreAccessError, or LockLostError once it is in use.
@@ -75,8 +75,8 @@ class PostgresLockManager(RoomLockManager):
     `acquire_timeout`, and at once when the server refuses.
     """
 
-    def __init__(self, config: PostgresConfig | str, *, namespace: str | None = None) -> None:
-        self.config = PostgresConfig.of(config)
+    def __init__(self, config: PostgresLockConfig | str, *, namespace: str | None = None) -> None:
+        self.config = PostgresLockConfig.of(config)
         self.namespace = self.config.namespace if namespace is None else namespace
         self._turns = InMemoryLockManager()
         self._server = _Server(self.config, self.namespace)
@@ -222,7 +222,7 @@ class _Waiter:
 class _Server:
     """The locks as the server has them."""
 
-    def __init__(self, config: PostgresConfig, namespace: str) -> None:
+    def __init__(self, config: PostgresLockConfig, namespace: str) -> None:
         self._config = config
         self._namespace = namespace
         self._channel = f"roomkit_locks_{blake2b(namespace.encode(), digest_size=8).hexdigest()}"

@@ -11,7 +11,7 @@ from roomkit.authoring.intake import PIECE, Intake
 from roomkit.models.base import new_id
 from roomkit.models.media import MediaRef
 from roomkit.models.values import findable
-from roomkit_plugins.postgres.config import PostgresConfig
+from roomkit_plugins.postgres.config import PostgresMediaConfig
 from roomkit_plugins.postgres.database import Database
 
 __all__ = ["PostgresMediaStore"]
@@ -37,14 +37,14 @@ SELECT count(*) FROM gone
 class PostgresMediaStore(MediaStore):
     """Keeps files in the database of a `PostgresStore`, or in one of their own.
 
-    Give it a DSN, or a `PostgresConfig`. A file is there once the row that describes it is; its pieces are
-    written before. Each statement may be made twice when its connection breaks, to the same effect.
+    Give it a DSN, or a `PostgresMediaConfig`. A file is there once the row that describes it is; its pieces
+    are written before. Each statement may be made twice when its connection breaks, to the same effect.
     """
 
     shared = True
 
-    def __init__(self, config: PostgresConfig | str) -> None:
-        self.config = PostgresConfig.of(config)
+    def __init__(self, config: PostgresMediaConfig | str) -> None:
+        self.config = PostgresMediaConfig.of(config)
         self._database = Database(self.config)
 
     def __repr__(self) -> str:

@@ -25,21 +25,21 @@ def roomkit_register(registry: Registry) -> None:
         "locks",
         "postgres",
         "roomkit_plugins.postgres:PostgresLockManager",
-        config="roomkit_plugins.postgres:PostgresConfig",
+        config="roomkit_plugins.postgres:PostgresLockConfig",
         summary="Room locks for many workers: advisory locks, all over one connection.",
     )
     registry.add(
         "realtime",
         "postgres",
         "roomkit_plugins.postgres:PostgresRealtime",
-        config="roomkit_plugins.postgres:PostgresConfig",
+        config="roomkit_plugins.postgres:PostgresRealtimeConfig",
         summary="Typing, presence and other signals between workers, by LISTEN and NOTIFY.",
     )
     registry.add(
         "media",
         "postgres",
         "roomkit_plugins.postgres:PostgresMediaStore",
-        config="roomkit_plugins.postgres:PostgresConfig",
+        config="roomkit_plugins.postgres:PostgresMediaConfig",
         summary="Files in the database, in pieces.",
     )
     registry.add(

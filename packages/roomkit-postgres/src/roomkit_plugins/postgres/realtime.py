@@ -17,7 +17,7 @@ from roomkit.abc.realtime import EphemeralCallback, RealtimeBackend
 from roomkit.memory.realtime import InMemoryRealtime
 from roomkit.models.base import new_id
 from roomkit.models.realtime import EphemeralEvent
-from roomkit_plugins.postgres.config import PostgresConfig
+from roomkit_plugins.postgres.config import PostgresRealtimeConfig
 from roomkit_plugins.postgres.line import Connection, Line, Order
 from roomkit_plugins.postgres.session import check_ours
 
@@ -37,8 +37,8 @@ _NOTIFY = "select pg_notify(channel, payload) from unnest($1::text[], $2::text[]
 class PostgresRealtime(RealtimeBackend):
     """Publishes to subscribers in all workers of one database and namespace; see `RealtimeBackend`.
 
-    Give it a DSN, or a `PostgresConfig`. One connection publishes and listens, only to topics that are
-    subscribed to here. Subscribers are served as by `InMemoryRealtime`: each has a queue of
+    Give it a DSN, or a `PostgresRealtimeConfig`. One connection publishes and listens, only to topics that
+    are subscribed to here. Subscribers are served as by `InMemoryRealtime`: each has a queue of
     `max_queue_size` events.
 
     An event of up to a megabyte arrives whole, in several notifications of one transaction; a larger one
@@ -50,9 +50,9 @@ class PostgresRealtime(RealtimeBackend):
     """
 
     def __init__(
-        self, config: PostgresConfig | str, *, namespace: str | None = None, max_queue_size: int = 100
+        self, config: PostgresRealtimeConfig | str, *, namespace: str | None = None, max_queue_size: int = 100
     ) -> None:
-        self.config = PostgresConfig.of(config)
+        self.config = PostgresRealtimeConfig.of(config)
         self.namespace = self.config.namespace if namespace is None else namespace
         self._local = InMemoryRealtime(max_queue_size)
         self._server = _Server(self.config, self._local)
@@ -190,7 +190,7 @@ class _Topic:
 class _Server:
     """The topics as the server has them, and its notifications."""
 
-    def __init__(self, config: PostgresConfig, local: InMemoryRealtime) -> None:
+    def __init__(self, config: PostgresRealtimeConfig, local: InMemoryRealtime) -> None:
         self._config = config
         self._local = local
         self._line: Line[Order] = Line(config, f"the realtime backend of {config.where}", self)

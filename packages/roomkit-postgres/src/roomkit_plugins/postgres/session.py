@@ -10,7 +10,7 @@ import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
 
 from roomkit.abc.errors import StoreAccessError, StoreSchemaError
 from roomkit.models.base import new_id
-from roomkit_plugins.postgres.config import PostgresConfig
+from roomkit_plugins.postgres.config import PostgresConnectionConfig, PostgresSchemaConfig
 from roomkit_plugins.postgres.errors import FAILURES, NO_SESSION
 
 __all__ = ["OURS", "SESSION", "check_ours", "connect", "shared_session"]
@@ -58,7 +58,7 @@ type Connection = Any  # asyncpg.Connection: the driver has no types
 
 
 async def connect(
-    config: PostgresConfig,
+    config: PostgresConnectionConfig,
     settings: Mapping[str, str],
     mark: str | None = None,
     *,
@@ -92,7 +92,7 @@ async def connect(
     return connection
 
 
-async def check_ours(config: PostgresConfig, connection: Connection, mark: str) -> None:
+async def check_ours(config: PostgresConnectionConfig, connection: Connection, mark: str) -> None:
     """Raise StoreAccessError unless the server answers in the session with this mark."""
     if not await connection.fetchval(f"SELECT {OURS} $1", mark):
         raise shared_session(config.where)
@@ -104,11 +104,12 @@ def shared_session(where: str) -> StoreAccessError:
 
 
 async def _set_up(
-    config: PostgresConfig, connection: Connection, settings: Mapping[str, str], mark: str
+    config: PostgresConnectionConfig, connection: Connection, settings: Mapping[str, str], mark: str
 ) -> int:
     """Make the session ours, and return its process id."""
     _check_version(config, connection)
-    asked = {"search_path": config.schema_name, **settings}
+    schema = config.schema_name if isinstance(config, PostgresSchemaConfig) else None
+    asked = {**({} if schema is None else {"search_path": schema}), **settings}
     names = list(asked)
     try:
         made = await connection.fetch(_SET, [*names, _MARK], [*asked.values(), mark])
@@ -117,11 +118,16 @@ async def _set_up(
         raise shared_session(config.where) from error
     if not made or now["mark"] != mark:
         raise shared_session(config.where)
-    _check_settings(config, names, [value for (value,) in made], now)
+    if schema is not None and now["schema"] != schema:
+        raise StoreSchemaError(
+            f"{config.where} has no such schema as schema_name says, {schema!r}, or this user "
+            "may not use it: create it, grant USAGE on it, or correct the name"
+        )
+    _check_settings(config.where, names, [value for (value,) in made], now["settings"])
     return int(now["pid"])
 
 
-def _check_version(config: PostgresConfig, connection: Connection) -> None:
+def _check_version(config: PostgresConnectionConfig, connection: Connection) -> None:
     version = connection.get_server_version()
     if version.major < _OLDEST:
         raise StoreSchemaError(
@@ -130,21 +136,16 @@ def _check_version(config: PostgresConfig, connection: Connection) -> None:
         )
 
 
-def _check_settings(config: PostgresConfig, names: Sequence[str], made: Sequence[str], now: Any) -> None:
-    if now["schema"] != config.schema_name:
-        raise StoreSchemaError(
-            f"{config.where} has no such schema as schema_name says, {config.schema_name!r}, or this user "
-            "may not use it: create it, grant USAGE on it, or correct the name"
-        )
-    for name, wanted, value in zip(names, made, now["settings"], strict=False):  # `made` ends with the mark
+def _check_settings(where: str, names: Sequence[str], made: Sequence[str], now: Sequence[str]) -> None:
+    for name, wanted, value in zip(names, made, now, strict=False):  # `made` ends with the mark
         if value != wanted:
             raise StoreAccessError(
-                f"{config.where} keeps {name} at {value!r} where {wanted!r} was asked for: a pooler that "
+                f"{where} keeps {name} at {value!r} where {wanted!r} was asked for: a pooler that "
                 "resets settings between statements cannot be used; connect to PostgreSQL directly"
             )
 
 
-async def _check_pooler(config: PostgresConfig, mark: str) -> None:
+async def _check_pooler(config: PostgresConnectionConfig, mark: str) -> None:
     """Raise StoreAccessError if the pooler lends the session with this mark to another client.
 
     In a transaction of its own the other client gets the session that was free last: that one, if it is
