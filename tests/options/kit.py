@@ -10,6 +10,7 @@ from typing import Any, override
 from pydantic import SecretStr
 
 from roomkit import (
+    HookResult,
     Identity,
     InboundMessage,
     InMemoryLockManager,
@@ -78,8 +79,9 @@ async def _slow_gate(settings: Settings) -> object:
     async with a_kit(settings, RecordingChannel("ann")) as kit:
 
         @kit.hook(HookTrigger.BEFORE_BROADCAST, timeout=100)
-        async def slow(event: Any, context: Any) -> None:
+        async def slow(event: Any, context: Any) -> HookResult:
             await asyncio.sleep(20)  # virtual time
+            return HookResult.allow()
 
         result = await say(kit)
         return result.blocked, result.reason

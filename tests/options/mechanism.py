@@ -43,6 +43,8 @@ class Subject:
     base: Settings = field(default_factory=dict)
     real_time: bool = False
     """Whether it talks to a process or another thread; else it is observed on virtual time."""
+    needs_servers: bool = False
+    """Whether it is observed on the database servers of the test run."""
 
     async def seen(self, option: str, *, changed: bool) -> object:
         """Make the component, use it, and return what can be compared."""
@@ -87,21 +89,16 @@ def declared_options(manager: PluginManager) -> dict[str, list[str]]:
     return {name: options for name, options in found.items() if options}
 
 
-def unobserved(
-    declared: Mapping[str, list[str]], subjects: Mapping[str, Subject], later: Mapping[str, frozenset[str]]
-) -> Iterator[str]:
+def unobserved(declared: Mapping[str, list[str]], subjects: Mapping[str, Subject]) -> Iterator[str]:
     """Yield what is wrong with the tables of observations, as a whole."""
     for name, options in declared.items():
-        known = {*subjects[name].changes} if name in subjects else set()
-        waiting = later.get(name, frozenset())
+        known = subjects[name].changes if name in subjects else {}
         for option in options:
-            if option not in known and option not in waiting:
+            if option not in known:
                 yield f"{name}.{option} is observed by no test: add a Change of it to tests/options"
-        for option in sorted(known & waiting):
-            yield f"{name}.{option} is observed: remove it from later.toml"
-        for option in sorted((known | waiting) - {*options}):
+        for option in sorted(known.keys() - {*options}):
             yield f"{name}.{option} is observed, but it is no option"
-    for name in sorted({*subjects, *later} - {*declared}):
+    for name in sorted(subjects.keys() - declared.keys()):
         yield f"{name} is observed, but is no installed component"
 
 

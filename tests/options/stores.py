@@ -7,10 +7,11 @@ import os
 import sqlite3
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any, override
+from unittest.mock import patch
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -112,10 +113,55 @@ def _threads(kind: str) -> Observe:
     return observe
 
 
+@contextmanager
+def _statements() -> Iterator[list[str]]:
+    """Note what SQLite is asked on connections that are made from now on."""
+    seen: list[str] = []  # bound: one observation
+    connect = sqlite3.connect
+
+    def watched(*given: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*given, **options)
+        connection.set_trace_callback(seen.append)
+        return connection
+
+    with patch.object(sqlite3, "connect", watched):
+        yield seen
+
+
+def _durability(kind: str) -> Observe:
+    """Return an observation of what SQLite is asked about waiting for the disk."""
+
+    async def observe(settings: Settings) -> object:
+        with _statements() as statements:
+            async with _made(kind, "sqlite", settings):
+                pass
+        return sorted({each.lower() for each in statements if "synchronous" in each.lower()})
+
+    return observe
+
+
+async def _rooms_in_turn(settings: Settings) -> object:
+    """Return how often SQLite is asked when two rooms are loaded in turn that were loaded before."""
+    with _statements() as statements:
+        async with _made("store", "sqlite", settings) as (store, _):
+            await _make_room(store, "second")
+            await _read_rooms(store)
+            before = len(statements)
+            await _read_rooms(store)
+            return len(statements) - before
+
+
+async def _read_rooms(store: Any) -> None:
+    for room in ("first", "second"):
+        await store.load(room, recent=10)
+
+
 def _sqlite(kind: str) -> Subject:
     return Subject(
         f"{kind}:sqlite",
         {
+            "synchronous": Change("normal", observe=_durability(kind)),
+            **({"cached_rooms": Change(1, observe=_rooms_in_turn)} if kind == "store" else {}),
             "path": Change("{folder}/b.db", observe=_on_disk(kind, "sqlite")),
             "busy_timeout": Change(0.05, {"busy_timeout": 60.0}, _locked(kind)),
             "readers": Change(5, observe=_threads(kind)),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
 from roomkit.plugins import default_manager
+from roomkit_plugins.testing.services import PostgresDatabases
 from tests.options.agents import AGENTS
 from tests.options.bindings import BINDINGS
 from tests.options.channels import CHANNELS
@@ -15,7 +15,10 @@ from tests.options.http import HTTP
 from tests.options.kit import KIT
 from tests.options.mechanism import Change, Observations, Settings, Subject, declared_options, unobserved
 from tests.options.memories import MEMORIES
+from tests.options.postgres import POSTGRES
+from tests.options.redis import REDIS
 from tests.options.server import SERVER
+from tests.options.servers import SERVERS, Servers
 from tests.options.sources import SOURCES
 from tests.options.stores import STORES
 from tests.options.telnyx import TELNYX
@@ -32,6 +35,8 @@ SUBJECTS = {
         *CHANNELS,
         *HTTP,
         *MEMORIES,
+        *POSTGRES,
+        *REDIS,
         *SOURCES,
         *STORES,
         *TELNYX,
@@ -40,17 +45,13 @@ SUBJECTS = {
     )
 }
 OBSERVATIONS = Observations()
-LATER = {
-    name: frozenset(options)
-    for name, options in tomllib.loads(Path(__file__).with_name("later.toml").read_text()).items()
-}
 
 
-def _cases(*, real_time: bool) -> list[object]:
+def _cases(*, real_time: bool = True, needs_servers: bool = False) -> list[object]:
     return [
         pytest.param(subject, option, id=f"{subject.name}.{option}")
         for subject in SUBJECTS.values()
-        if subject.real_time is real_time
+        if (subject.real_time, subject.needs_servers) == (real_time, needs_servers)
         for option in subject.changes
     ]
 
@@ -61,15 +62,39 @@ async def test_changing_an_option_is_seen(subject: Subject, option: str) -> None
     assert await OBSERVATIONS.verdict(subject, option) is None
 
 
-@pytest.mark.parametrize(("subject", "option"), _cases(real_time=True))
+@pytest.mark.parametrize(("subject", "option"), _cases())
 async def test_changing_an_option_is_seen_outside(subject: Subject, option: str) -> None:
     """By a vendor, a server or a file."""
     assert await OBSERVATIONS.verdict(subject, option) is None
 
 
+@pytest.fixture(scope="module")
+def places(postgres_databases: Callable[[], PostgresDatabases]) -> Iterator[Mapping[str, str]]:
+    """Make two databases for all observations."""
+    with postgres_databases().database() as a, postgres_databases().database() as b:
+        yield {"a": a, "b": b}
+
+
+@pytest.fixture
+def servers(
+    postgres_databases: Callable[[], PostgresDatabases], places: Mapping[str, str], redis_url: str
+) -> Servers:
+    """Give the observations the servers of the test run."""
+    SERVERS.use(postgres_databases(), places, redis_url)
+    return SERVERS
+
+
+@pytest.mark.parametrize(("subject", "option"), _cases(needs_servers=True))
+async def test_changing_an_option_is_seen_by_a_server(
+    servers: Servers, subject: Subject, option: str
+) -> None:
+    """Or by other processes of the same server."""
+    assert await OBSERVATIONS.verdict(subject, option) is None
+
+
 def test_every_option_of_every_installed_plugin_is_observed() -> None:
     """The options are read from the models: a new one fails here until its effect is observed."""
-    assert [*unobserved(declared_options(default_manager()), SUBJECTS, LATER)] == []
+    assert [*unobserved(declared_options(default_manager()), SUBJECTS)] == []
 
 
 # -- the mechanism itself --------------------------------------------------------------------------
@@ -95,17 +120,16 @@ async def test_what_differs_by_itself_proves_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "observed", "later", "said"),
+    ("options", "observed", "said"),
     [
-        (["mood"], [], [], "acme.mood is observed by no test: add a Change of it to tests/options"),
-        (["mood"], ["mood"], ["mood"], "acme.mood is observed: remove it from later.toml"),
-        ([], ["mood"], [], "acme.mood is observed, but it is no option"),
-        (None, ["mood"], [], "acme is observed, but is no installed component"),
+        (["mood"], [], "acme.mood is observed by no test: add a Change of it to tests/options"),
+        ([], ["mood"], "acme.mood is observed, but it is no option"),
+        (None, ["mood"], "acme is observed, but is no installed component"),
     ],
 )
 def test_a_table_that_does_not_fit_the_models_is_found(
-    options: list[str] | None, observed: list[str], later: list[str], said: str
+    options: list[str] | None, observed: list[str], said: str
 ) -> None:
     subject = Subject("acme", {name: Change(2) for name in observed}, _deaf)
     declared = {} if options is None else {"acme": options}
-    assert [*unobserved(declared, {"acme": subject}, {"acme": frozenset(later)})] == [said]
+    assert [*unobserved(declared, {"acme": subject})] == [said]
