@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from roomkit_plugins.testing.simulators import TwilioSimulator
+from roomkit_plugins.testing.simulators import TwilioSimulator, VLLMSimulator
 
 FILE = """
 [channels.sms]
@@ -48,3 +48,17 @@ async def test_each_vendor_is_asked_and_nothing_is_sent(
     assert shop["verdict"] == "ok"
     assert "192.0.43.8 has 1 address that may be posted to; nothing was posted" in shop["message"]
     assert "canary" not in answer.stdout + answer.stderr
+
+
+async def test_a_model_that_a_function_makes_the_provider_for_is_asked_for(
+    roomkit: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "roomkit.toml"
+    async with VLLMSimulator() as server:
+        provider = f'{{ plugin = "vllm", model = "qwen/qwen3-8b", base_url = "{server.base_url}" }}'
+        file.write_text(f'[channels.bot]\nplugin = "ai"\nprovider = {provider}\n')
+        answer = await asyncio.to_thread(roomkit, "check", "--live", "--json", "--config", str(file))
+        assert {each.method for each in server.requests} == {"GET"}
+    found = {each["subject"]: each for each in json.loads(answer.stdout)["findings"]}
+    assert answer.returncode == 0
+    assert "has model qwen/qwen3-8b" in found["channels.bot.provider"]["message"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit_plugins.wire.model_probe import asking_for_model, model_found
+from roomkit_plugins.wire.model_probe import asking_for_model, model_found, model_listed
 from roomkit_plugins.wire.origin import Origin
 
 ORIGIN = Origin("acme", "Acme")
@@ -31,3 +31,20 @@ def test_every_failure_keeps_its_class_and_names_the_host(code: ErrorCode) -> No
     assert caught.value.error_code is code
     assert str(caught.value).startswith("planted; ")
     assert "api.acme.example" in str(caught.value)
+
+
+def test_a_list_without_the_model_names_what_is_there() -> None:
+    body = b'{"data": [{"id": "a"}, {"id": "b"}]}'
+    assert model_listed(body, "b", "here", ORIGIN) == "here has model b"
+    with pytest.raises(ProviderError, match="here lists 2 models: a, b") as caught:
+        model_listed(body, "c", "here", ORIGIN)
+    assert caught.value.error_code is ErrorCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"[]", b"{}", b'{"data": 1}', b'{"data": [1]}', b'{"data": [{}]}']
+)
+def test_an_answer_that_is_no_list_is_an_error(body: bytes) -> None:
+    with pytest.raises(ProviderError) as caught:
+        model_listed(body, "c", "here", ORIGIN)
+    assert caught.value.error_code is ErrorCode.BAD_RESPONSE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from roomkit_plugins.wire.capture import Sender, capturing_client, written
 from roomkit_plugins.wire.connection import check_base_url, plain_headers
 from roomkit_plugins.wire.halves import Halves
 from roomkit_plugins.wire.left_out import LeftOut
+from roomkit_plugins.wire.model_probe import asking_for_model, model_found
 from roomkit_plugins.wire.reading import counted
 from roomkit_plugins.wire.sdk import LazyClient, Mask, needed
 from roomkit_plugins.wire.sse import SSEDecoder
@@ -135,6 +137,15 @@ class GeminiAIProvider(AIProvider):
         )
         async with self._sender.answer(client.http, client.library, asked) as response:
             return counted(await response.aread(), "totalTokens", ORIGIN)
+
+    async def probe(self) -> str:
+        """Return that the vendor has the model, for this key. See `SupportsProbe`; a read costs nothing."""
+        client = await self._client.get()
+        model = self._config.model
+        asked = await written(partial(client.sdk.aio.models.get, model=model))
+        with asking_for_model(model, asked.url.host):
+            async with self._sender.answer(client.http, client.library, asked) as response:
+                return model_found(await response.aread(), model, asked.url.host, ORIGIN, field="name")
 
     async def close(self) -> None:
         """Close the connections; requests under way fail. Idempotent."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from roomkit_plugins.wire.capture import Sender, capturing_client, written
 from roomkit_plugins.wire.connection import plain_headers
 from roomkit_plugins.wire.halves import Halves
 from roomkit_plugins.wire.left_out import LeftOut
+from roomkit_plugins.wire.model_probe import asking_for_model, model_found
 from roomkit_plugins.wire.sdk import LazyClient, Mask, needed
 from roomkit_plugins.wire.sse import SSEDecoder
 from roomkit_plugins.wire.structured import Structured
@@ -45,6 +47,8 @@ class _Client:
     http: httpx2.AsyncClient
     library: ModuleType
     """The HTTP library of the SDK."""
+    sdk_error: type[Exception]
+    """What the SDK raises for an answer that it cannot read."""
     key: str = field(repr=False)
 
 
@@ -122,6 +126,20 @@ class MistralAIProvider(AIProvider):
         for event in rest:
             yield event
 
+    async def probe(self) -> str:
+        """Return that the vendor has the model, for this key. See `SupportsProbe`; a read costs nothing."""
+        client = await self._client.get()
+        model, headers = self._config.model, plain_headers(self._config.extra_headers)
+
+        async def call() -> None:
+            with suppress(client.sdk_error):  # of the empty answer: the request is what is wanted
+                await client.sdk.models.retrieve_async(model_id=model, http_headers=headers)
+
+        asked = await written(call)
+        with asking_for_model(model, asked.url.host):
+            async with self._sender.answer(client.http, client.library, asked) as response:
+                return model_found(await response.aread(), model, asked.url.host, ORIGIN)
+
     async def close(self) -> None:
         """Close the connections; requests under way fail. Idempotent."""
         await self._client.close()
@@ -168,7 +186,8 @@ class MistralAIProvider(AIProvider):
             async_client=capturing_client(httpx2),
         )
         verify = shared_context(httpx2.create_ssl_context)
-        return _Client(sdk, self._http_client or httpx2.AsyncClient(verify=verify), httpx2, key)
+        http = self._http_client or httpx2.AsyncClient(verify=verify)
+        return _Client(sdk, http, httpx2, mistralai.client.errors.MistralError, key)
 
     async def _close_client(self, client: _Client) -> None:
         if self._http_client is None:

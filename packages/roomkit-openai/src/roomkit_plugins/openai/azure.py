@@ -14,6 +14,7 @@ from urllib.parse import quote
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit_plugins.openai.provider import OpenAIAIProvider
 from roomkit_plugins.wire.connection import plain_headers
+from roomkit_plugins.wire.reading import JSONReader
 from roomkit_plugins.wire.sdk import connections_of, needed
 
 if TYPE_CHECKING:
@@ -56,6 +57,22 @@ class AzureAIProvider(OpenAIAIProvider):
     async def count_tokens(self, context: AIContext) -> int | None:
         """Return None: Azure has no counter."""
         return None
+
+    @override
+    async def probe(self) -> str:
+        """Return that the resource takes the key. See `SupportsProbe`; a read costs nothing.
+
+        Azure has no free look-up of deployments, so whether there is one of this name is not known.
+        """
+        return await super().probe()
+
+    @override
+    async def _found(self, sdk: openai.AsyncOpenAI) -> str:
+        listing = sdk.with_options(base_url=f"{self._azure.azure_endpoint}/openai")
+        body = await self._list(listing if self._azure.api_version else sdk)
+        JSONReader(self._origin()).parse(body)
+        deployed = f"whether it has a deployment {self._config.model} shows at the first message"
+        return f"{sdk.base_url.host} takes the key; {deployed}"
 
     @override
     def _key(self) -> str | None:

@@ -16,6 +16,7 @@ from roomkit_plugins.wire.answer import collect
 from roomkit_plugins.wire.connection import plain_headers
 from roomkit_plugins.wire.halves import Halves
 from roomkit_plugins.wire.left_out import LeftOut
+from roomkit_plugins.wire.model_probe import asking_for_model, model_found, model_listed
 from roomkit_plugins.wire.origin import Origin
 from roomkit_plugins.wire.reading import counted
 from roomkit_plugins.wire.sdk import ClientErrors, LazyClient, Mask, connections_of, errors_of, needed
@@ -151,6 +152,31 @@ class OpenAIAIProvider(AIProvider):
         )
         async with self._opened(opened) as response:
             return counted(await response.read(), "input_tokens", self._origin(response))
+
+    async def probe(self) -> str:
+        """Return that the server has the model, for this key. See `SupportsProbe`; a read costs nothing."""
+        sdk = await self._client.get()
+        await self._sign(sdk)
+        with asking_for_model(self._config.model, sdk.base_url.host):
+            return await self._found(sdk)
+
+    async def _found(self, sdk: openai.AsyncOpenAI) -> str:
+        """Read the model by its name, or from the list where a compatible server has only that."""
+        model, host = self._config.model, sdk.base_url.host
+        asked = sdk.models.with_streaming_response.retrieve(model, extra_headers=self._request_headers())
+        try:
+            async with self._opened(asked) as response:
+                return model_found(await response.read(), model, host, self._origin(response))
+        except ProviderError as error:
+            if error.error_code is not ErrorCode.NOT_FOUND:
+                raise
+        return model_listed(await self._list(sdk), model, host, self._origin())
+
+    async def _list(self, sdk: openai.AsyncOpenAI) -> bytes:
+        """Read the list of models."""
+        listed = sdk.models.with_streaming_response.list(extra_headers=self._request_headers())
+        async with self._opened(listed) as response:
+            return await response.read()
 
     async def close(self) -> None:
         """Close the connections; requests under way fail. Idempotent."""

@@ -28,7 +28,7 @@ from roomkit.models.values import repaired
 from roomkit_plugins.postgres import turn_statements as sql
 from roomkit_plugins.postgres.config import PostgresLockConfig
 from roomkit_plugins.postgres.line import Connection, Line, Order
-from roomkit_plugins.postgres.session import check_ours
+from roomkit_plugins.postgres.session import answering, check_ours
 
 __all__ = ["PostgresTurnConfig", "PostgresTurnExecutor"]
 
@@ -66,6 +66,10 @@ class PostgresTurnExecutor(QueueTurnExecutor):
     @override
     def __repr__(self) -> str:
         return f"PostgresTurnExecutor({self.config.where!r}, namespace={self.config.namespace!r})"
+
+    async def probe(self) -> str:
+        """Return that the server gives a session, as `SupportsProbe` says. Raises StoreError."""
+        return await answering(self.config)
 
     @property
     @override

@@ -19,7 +19,7 @@ from roomkit.memory.kept_locks import KeptLocks
 from roomkit.memory.locks import InMemoryLockManager
 from roomkit_plugins.postgres.config import PostgresLockConfig
 from roomkit_plugins.postgres.line import Connection, Line, Order
-from roomkit_plugins.postgres.session import check_ours, shared_session
+from roomkit_plugins.postgres.session import answering, check_ours, shared_session
 from roomkit_plugins.postgres.statements import (
     END_WHEN_SILENT,
     FIND_FENCE,
@@ -84,6 +84,10 @@ class PostgresLockManager(RoomLockManager):
     @override
     def __repr__(self) -> str:
         return f"PostgresLockManager({self.config.where!r}, namespace={self.namespace!r})"
+
+    async def probe(self) -> str:
+        """Return that the server gives a session, as `SupportsProbe` says. Raises StoreError."""
+        return await answering(self.config)
 
     @property
     def lost(self) -> int:

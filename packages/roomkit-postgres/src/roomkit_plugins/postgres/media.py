@@ -13,6 +13,7 @@ from roomkit.models.media import MediaRef
 from roomkit.models.values import findable
 from roomkit_plugins.postgres.config import PostgresMediaConfig
 from roomkit_plugins.postgres.database import Database
+from roomkit_plugins.postgres.session import answering
 
 __all__ = ["PostgresMediaStore"]
 
@@ -49,6 +50,10 @@ class PostgresMediaStore(MediaStore):
 
     def __repr__(self) -> str:
         return f"PostgresMediaStore({self.config.where!r})"
+
+    async def probe(self) -> str:
+        """Return that the server gives a session, as `SupportsProbe` says. Raises StoreError."""
+        return await answering(self.config)
 
     @override
     async def start(self) -> Self:

@@ -19,7 +19,7 @@ from roomkit.models.base import new_id
 from roomkit.models.realtime import EphemeralEvent
 from roomkit_plugins.postgres.config import PostgresRealtimeConfig
 from roomkit_plugins.postgres.line import Connection, Line, Order
-from roomkit_plugins.postgres.session import check_ours
+from roomkit_plugins.postgres.session import answering, check_ours
 
 __all__ = ["PostgresRealtime"]
 
@@ -92,6 +92,10 @@ class PostgresRealtime(RealtimeBackend):
         """Connect now instead of at the first call. Raises StoreError."""
         await self._server.ask(_Nothing())
         return self
+
+    async def probe(self) -> str:
+        """Return that the server gives a session, as `SupportsProbe` says. Raises StoreError."""
+        return await answering(self.config)
 
     async def __aenter__(self) -> Self:
         return await self.open()

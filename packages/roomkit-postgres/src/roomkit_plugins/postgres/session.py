@@ -11,9 +11,9 @@ import asyncpg  # type: ignore[import-untyped]  # it has no py.typed
 from roomkit.abc.errors import StoreAccessError, StoreSchemaError
 from roomkit.models.base import new_id
 from roomkit_plugins.postgres.config import PostgresConnectionConfig, PostgresSchemaConfig
-from roomkit_plugins.postgres.errors import FAILURES, NO_SESSION
+from roomkit_plugins.postgres.errors import FAILURES, NO_SESSION, translated
 
-__all__ = ["OURS", "SESSION", "check_ours", "connect", "shared_session"]
+__all__ = ["OURS", "SESSION", "answering", "check_ours", "connect", "shared_session"]
 
 _OLDEST = 15
 _PROBE_SECONDS = 2.0
@@ -90,6 +90,21 @@ async def connect(
         connection.terminate()
         raise
     return connection
+
+
+async def answering(config: PostgresConnectionConfig) -> str:
+    """Return in one line that the server gives a session, as `SupportsProbe` says; nothing is made.
+
+    Raises StoreError, as `connect` and the translation of the driver's failures say.
+    """
+    try:
+        async with asyncio.timeout(config.acquire_timeout):
+            connection = await connect(config, {})
+        version = connection.get_server_version()
+        connection.terminate()
+    except FAILURES as error:
+        raise translated(error, config.where) from error
+    return f"{config.where} answers as PostgreSQL {version.major}.{version.minor}, and keeps a session"
 
 
 async def check_ours(config: PostgresConnectionConfig, connection: Connection, mark: str) -> None:

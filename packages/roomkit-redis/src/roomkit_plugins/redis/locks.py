@@ -78,6 +78,10 @@ class RedisLockManager(RoomLockManager):
     def __repr__(self) -> str:
         return f"RedisLockManager({self._server})"
 
+    async def probe(self) -> str:
+        """Return that the server can be worked with, as `SupportsProbe` says. Raises ProviderError."""
+        return await self._server.probe()
+
     @property
     def held(self) -> int:
         """How many locks this process holds."""

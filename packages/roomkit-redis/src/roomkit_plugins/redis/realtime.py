@@ -67,6 +67,10 @@ class RedisRealtime(RealtimeBackend):
     def __repr__(self) -> str:
         return f"RedisRealtime({self._server})"
 
+    async def probe(self) -> str:
+        """Return that the server can be worked with, as `SupportsProbe` says. Raises ProviderError."""
+        return await self._server.probe()
+
     @property
     @override
     def is_process_local(self) -> bool:

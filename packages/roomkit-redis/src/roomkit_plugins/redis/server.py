@@ -25,7 +25,7 @@ from redis.exceptions import (
     TimeoutError,
     TryAgainError,
 )
-from roomkit.abc.errors import InvalidInputError
+from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
 from roomkit_plugins.redis.config import RedisConnectionConfig
 
 __all__ = ["TROUBLE", "Server", "Unusable", "Word", "is_refusal", "is_transient", "send"]
@@ -82,6 +82,19 @@ class Server:
             await connection.disconnect(nowait=True)
             raise
         return connection
+
+    async def probe(self) -> str:
+        """Return in one line that the server can be worked with, as `SupportsProbe` says; no key is made.
+
+        Raises ProviderError.
+        """
+        try:
+            connection = await self.connect()
+        except TROUBLE as error:
+            code = ErrorCode.AUTH if isinstance(error, AuthenticationError) else ErrorCode.CONNECTION
+            raise ProviderError(self.explain(error), error_code=code, provider="redis") from error
+        await connection.disconnect(nowait=True)
+        return f"{self} answers as a primary with all keys"
 
     async def _greet(self, connection: AbstractConnection) -> None:
         try:

@@ -80,7 +80,7 @@ class AzureSimulator(OpenAISimulator):
             wrong = version not in (None, "v1", "preview")
         else:
             found = _DEPLOYED.fullmatch(request.path)
-            path = f"/v1{found[2]}" if found else request.path
+            path = f"/v1{found[2]}" if found else request.path.replace("/openai/models", "/v1/models", 1)
             wrong = version not in _VERSIONS
             if found and found[1] not in self.models:
                 return request, self.failures[ErrorCode.NOT_FOUND]
