@@ -180,7 +180,7 @@ def _changes(kind: str) -> Iterator[tuple[str, Change]]:
 async def _executors(settings: Settings) -> AsyncIterator[tuple[Any, Any]]:
     """Open an executor with settings, and one of the same server with the default ones."""
     places = _places()
-    given = {"url": "{a}", **settings}
+    given = {"url": "{a}", "connect_timeout": LONG, **settings}
     async with (
         _opened("executor", {"url": "{a}"}, **places) as other,
         _opened("executor", given, **places) as observed,

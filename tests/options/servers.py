@@ -60,14 +60,15 @@ async def made(kind: str, name: str, settings: Settings) -> Any:  # Any: made by
 
 
 async def still(work: Awaitable[object], *, acts: bool) -> str:
-    """Return what work comes to: an error's name or "done"; "still waiting" if no option is to act."""
+    """Return what work comes to: "done" or its error; "still waiting" if no option is to act."""
     task = asyncio.ensure_future(work)
     await asyncio.wait((task,), timeout=LONG if acts else SHORT)
     if not task.done():
         task.cancel()
         await asyncio.wait((task,))
         return "still waiting"
-    return "done" if task.exception() is None else type(task.exception()).__name__
+    error = task.exception()
+    return "done" if error is None else str(getattr(error, "error_code", type(error).__name__))
 
 
 async def is_over(work: Awaitable[object], proxy: CutProxy, *, acts: bool) -> bool:
