@@ -10,6 +10,7 @@ from roomkit.plugins import default_manager
 from roomkit_plugins.testing.services import PostgresDatabases
 from tests.options.agents import AGENTS
 from tests.options.bindings import BINDINGS
+from tests.options.carriers import CARRIERS
 from tests.options.channels import CHANNELS
 from tests.options.http import HTTP
 from tests.options.kit import KIT
@@ -21,7 +22,6 @@ from tests.options.server import SERVER
 from tests.options.servers import SERVERS, Servers
 from tests.options.sources import SOURCES
 from tests.options.stores import STORES
-from tests.options.telnyx import TELNYX
 from tests.options.tools import TOOLS
 from tests.options.vendors import VENDORS
 
@@ -32,6 +32,7 @@ SUBJECTS = {
         SERVER,
         *AGENTS,
         *BINDINGS,
+        *CARRIERS,
         *CHANNELS,
         *HTTP,
         *MEMORIES,
@@ -39,7 +40,6 @@ SUBJECTS = {
         *REDIS,
         *SOURCES,
         *STORES,
-        *TELNYX,
         *TOOLS,
         *VENDORS,
     )

@@ -12,7 +12,6 @@ from roomkit_plugins.testing.simulators import Exchange, HTTPSimulator, Received
 from roomkit_plugins.wire.caller import HTTPAnswer
 from roomkit_plugins.wire.json_api import JSONAPI
 from roomkit_plugins.wire.origin import Origin
-from roomkit_plugins.wire.sdk import Mask
 
 ORIGIN = Origin("acme", "Acme")
 KEY = "canary-of-the-key"
@@ -51,7 +50,7 @@ async def api() -> AsyncIterator[JSONAPI]:
         timeout=5.0,
         headers=lambda: {"Authorization": f"Bearer {KEY}"},
         refusal=refusal,
-        mask=Mask(lambda: KEY),
+        secrets=lambda: [KEY],
     )
     yield made
     await made.close()

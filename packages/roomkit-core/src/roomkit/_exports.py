@@ -292,6 +292,7 @@ if TYPE_CHECKING:
     from roomkit.ai_docs import get_agents_md as get_agents_md
     from roomkit.ai_docs import get_ai_context as get_ai_context
     from roomkit.ai_docs import get_llms_txt as get_llms_txt
+    from roomkit.authoring.addresses import international as international
     from roomkit.authoring.addresses import one_spelling as one_spelling
     from roomkit.authoring.conversation import Conversation as Conversation
     from roomkit.authoring.conversation import attributed as attributed
@@ -691,6 +692,9 @@ if TYPE_CHECKING:
     from roomkit_plugins.server import ServerApp as ServerApp
     from roomkit_plugins.server import ServerConfig as ServerConfig
     from roomkit_plugins.server import create_app as create_app
+    from roomkit_plugins.sinch import SinchConfig as SinchConfig
+    from roomkit_plugins.sinch import SinchSMSProvider as SinchSMSProvider
+    from roomkit_plugins.sinch import parse_sinch_webhook as parse_sinch_webhook
     from roomkit_plugins.skills import ScriptExecutor as ScriptExecutor
     from roomkit_plugins.skills import ScriptResult as ScriptResult
     from roomkit_plugins.skills import Skill as Skill
@@ -1585,6 +1589,7 @@ HOMES = {
     "get_logger": "roomkit.abc.log",
     "hits_in": "roomkit.models.searching",
     "in_time": "roomkit.authoring.coroutines",
+    "international": "roomkit.authoring.addresses",
     "is_bot_added": "roomkit_plugins.teams",
     "is_gate": "roomkit.models.hook",
     "is_searched": "roomkit.models.searching",
@@ -1777,7 +1782,7 @@ DISTRIBUTIONS = {
     "roomkit-sendgrid": "planned",
     "roomkit-server": "built",
     "roomkit-sherpa": "planned",
-    "roomkit-sinch": "planned",
+    "roomkit-sinch": "built",
     "roomkit-sip": "planned",
     "roomkit-skills": "built",
     "roomkit-sms": "built",

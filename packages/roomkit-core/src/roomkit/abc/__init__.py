@@ -292,6 +292,7 @@ if TYPE_CHECKING:
     from roomkit.abc.voice.turns import TurnProfile as TurnProfile
     from roomkit.abc.voice.turns import TurnReport as TurnReport
     from roomkit.abc.whatsapp import WhatsAppProvider as WhatsAppProvider
+    from roomkit.authoring.addresses import international as international
     from roomkit.authoring.addresses import one_spelling as one_spelling
     from roomkit.authoring.conversation import Conversation as Conversation
     from roomkit.authoring.conversation import attributed as attributed
@@ -667,6 +668,7 @@ else:
             "encode_request",
             "get_logger",
             "in_time",
+            "international",
             "labelled",
             "markup_to_text",
             "matches_type",

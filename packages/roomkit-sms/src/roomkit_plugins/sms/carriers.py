@@ -12,6 +12,7 @@ from binascii import Error
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from roomkit.authoring.addresses import international
 from roomkit.authoring.payload import VendorPayload
 from roomkit.models.enums import ConsentState
 
@@ -22,8 +23,6 @@ type Found = Mapping[str, Any]
 
 _CONSENT = {"STOP": ConsentState.REVOKED, "START": ConsentState.GRANTED}
 _UNKNOWN_TYPE = "application/octet-stream"
-_SHORTEST_NUMBER = 7
-"""Digits of a number with its country code; a short code has six at most."""
 
 
 # -- Twilio ---------------------------------------------------------------------------------------
@@ -111,7 +110,7 @@ def _sinch(payload: VendorPayload) -> Found:
         return {
             **_receipt(payload.needed("status")),
             "external_id": payload.needed("batch_id"),
-            "recipient": _international(payload.text("recipient")),
+            "recipient": international(payload.text("recipient")),
             "timestamp": payload.time("operator_status_at", "at"),
             "error_code": _sinch_error(payload),
         }
@@ -119,8 +118,8 @@ def _sinch(payload: VendorPayload) -> Found:
         return _sinch_batch(payload)
     return {
         **_sinch_message(payload, kind),
-        "sender": _international(payload.text("from")),
-        "recipient": _international(payload.text("to")),
+        "sender": international(payload.text("from")),
+        "recipient": international(payload.text("to")),
         "external_id": payload.needed("id"),
         "timestamp": payload.time("received_at"),
     }
@@ -183,8 +182,8 @@ def _voicemeup(payload: VendorPayload) -> Found:
     is_page = url.endswith(".mms.html") or (mime_type == "text/html" and ".mms." in url)
     return {
         **_message(payload.text("message"), None),
-        "sender": _international(payload.text("source_number"), shortest=11),
-        "recipient": _international(payload.text("destination_number"), shortest=11),
+        "sender": international(payload.text("source_number"), shortest=11),
+        "recipient": international(payload.text("destination_number"), shortest=11),
         "external_id": payload.needed("sms_hash"),
         "media_urls": [_file(url, mime_type)] if url and not is_page else [],
         "direction": direction,
@@ -212,12 +211,6 @@ def _receipt(status: str) -> dict[str, Any]:
 
 def _file(url: str, mime_type: str) -> dict[str, str]:
     return {"url": url, "mime_type": mime_type or _UNKNOWN_TYPE}
-
-
-def _international(number: str, *, shortest: int = _SHORTEST_NUMBER) -> str:
-    """Return a number with its plus, which some carriers leave out; short codes and names as they are."""
-    is_bare = number.isascii() and number.isdigit() and len(number) >= shortest
-    return f"+{number}" if is_bare else number
 
 
 CARRIERS: Mapping[str, Callable[[VendorPayload], Found]] = {

@@ -13,7 +13,7 @@ from roomkit_plugins.telnyx.signature import check_signature, public_key
 from roomkit_plugins.telnyx.webhooks import read_webhook
 from roomkit_plugins.wire.json_api import JSONAPI
 from roomkit_plugins.wire.reading import JSONReader, count, readable_webhook
-from roomkit_plugins.wire.sdk import LazyClient, Mask
+from roomkit_plugins.wire.sdk import LazyClient
 
 if TYPE_CHECKING:
     import httpx2
@@ -53,7 +53,7 @@ class TelnyxAPI:
             timeout=config.timeout,
             headers=self._headers,
             refusal=api_error,
-            mask=Mask(config.api_key.get_secret_value),
+            secrets=lambda: [config.api_key.get_secret_value()],
             http_client=http_client,
         )
         self._key = LazyClient(self._load_key, None, owner=owner, provider=ORIGIN.provider)

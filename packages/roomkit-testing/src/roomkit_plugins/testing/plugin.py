@@ -41,6 +41,7 @@ _SIMULATORS = {
     "gemini": "GeminiSimulator",
     "mistral": "MistralSimulator",
     "openai": "OpenAISimulator",
+    "sinch": "SinchSimulator",
     "telnyx": "TelnyxSimulator",
     "twilio": "TwilioSimulator",
     "vllm": "VLLMSimulator",

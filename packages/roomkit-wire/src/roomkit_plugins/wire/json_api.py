@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from pydantic_core import to_json
 
@@ -25,10 +27,10 @@ type Refusal = Callable[[HTTPAnswer], ProviderError]
 class JSONAPI:
     """Calls a vendor that takes and answers JSON objects, for any number of rooms at once.
 
-    `headers` are sent with each request. `refusal` classifies an answer from 400 on; `mask` keeps a secret
-    out of what it says. `owner` is the provider's class name, `distribution` what brings it. `http_client`
-    replaces the connections, for a proxy or other certificates; its maker closes it. The library is imported
-    at the first call, in a worker thread.
+    `headers` are sent with each request. `refusal` classifies an answer from 400 on; `secrets` are
+    kept out of what it says. `owner` is the provider's class name, `distribution` what brings it.
+    `http_client` replaces the connections, for a proxy or other certificates; its maker closes it. The
+    library is imported at the first call, in a worker thread.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class JSONAPI:
         timeout: float,
         headers: Callable[[], Mapping[str, str]],
         refusal: Refusal,
-        mask: Mask,
+        secrets: Callable[[], Iterable[str]],
         http_client: httpx2.AsyncClient | None = None,
     ) -> None:
         self._origin = origin
@@ -48,32 +50,42 @@ class JSONAPI:
         self._timeout = timeout
         self._headers = headers
         self._refusal = refusal
-        self._mask = mask
+        self._secrets = secrets
         self._http_client = http_client
         self._owner = owner
         self._client = LazyClient(self._make, self._close, owner=owner, provider=origin.provider)
 
     async def call(
-        self, method: str, url: str, document: Any = None, *, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        document: Any = None,
+        *,
+        form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Return the object that the vendor answers to a JSON document, or to an empty body for None.
+        """Return the object that the vendor answers to a JSON document, to a form, or to an empty body.
 
         An empty answer is an empty object. Raises ProviderError; see `HTTPCaller.call` for `accepted`.
         """
-        answer = await self.ask(method, url, document, headers=headers)
+        answer = await self.ask(method, url, document, form=form, headers=headers)
         return JSONReader(self._origin).parse(answer.body) if answer.body else {}
 
     async def ask(
-        self, method: str, url: str, document: Any = None, *, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        document: Any = None,
+        *,
+        form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> HTTPAnswer:
         """Return the answer itself, for what a vendor says in its headers. Raises ProviderError."""
         caller = await self._client.get()
-        given = {**self._headers(), **(headers or {})}
-        if document is None:
-            answer = await caller.call(method, url, headers=given)
-        else:
-            typed = {**given, "Content-Type": "application/json"}
-            answer = await caller.call(method, url, headers=typed, body=to_json(document))
+        kind, body = _body(document, form)
+        typed = {"Content-Type": kind} if kind else {}
+        given = {**self._headers(), **(headers or {}), **typed}
+        answer = await caller.call(method, url, headers=given, body=body)
         if answer.status >= 400:
             raise self._masked(self._refusal(answer))
         return answer
@@ -83,7 +95,8 @@ class JSONAPI:
         await self._client.close()
 
     def _masked(self, error: ProviderError) -> ProviderError:
-        error.args = (self._mask.hide(str(error)),)
+        for secret in self._secrets():
+            error.args = (Mask(partial(str, secret)).hide(str(error)),)
         return error
 
     async def _close(self, caller: HTTPCaller) -> None:
@@ -95,3 +108,10 @@ class JSONAPI:
             import httpx2
 
         return HTTPCaller(self._origin, httpx2, timeout=self._timeout, client=self._http_client)
+
+
+def _body(document: Any, form: Mapping[str, str] | None) -> tuple[str, bytes]:
+    """Return the type and the bytes of a body; both empty without one."""
+    if form is not None:
+        return "application/x-www-form-urlencoded", urlencode(form).encode()
+    return ("", b"") if document is None else ("application/json", to_json(document))

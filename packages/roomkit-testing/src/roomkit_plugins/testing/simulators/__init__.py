@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.mistral import MistralSimulator as MistralSimulator
     from roomkit_plugins.testing.simulators.openai import OpenAISimulator as OpenAISimulator
     from roomkit_plugins.testing.simulators.openai import VLLMSimulator as VLLMSimulator
+    from roomkit_plugins.testing.simulators.sinch import SinchSimulator as SinchSimulator
     from roomkit_plugins.testing.simulators.telnyx import TelnyxSimulator as TelnyxSimulator
     from roomkit_plugins.testing.simulators.twilio import TwilioSimulator as TwilioSimulator
     from roomkit_plugins.testing.simulators.vendor import VendorSimulator as VendorSimulator
@@ -68,6 +69,7 @@ else:
             "ScriptedUsage": "ai",
             "SimulatedMessage": "carrier",
             "SimulatedPhone": "carrier",
+            "SinchSimulator": "sinch",
             "Slow": "ai",
             "Truncate": "ai",
             "TelnyxSimulator": "telnyx",
