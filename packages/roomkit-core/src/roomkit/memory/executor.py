@@ -58,7 +58,7 @@ class TurnTable:
 
     turns: dict[str, _Turn] = field(
         default_factory=dict
-    )  # bound: max_waiting for each agent; purged by put()
+    )  # bound: max_waiting for each agent; purged by put() and claim()
     queues: dict[InMemoryTurnQueue, frozenset[str]] = field(default_factory=dict)  # bound: the executors
     quarantined: deque[QuarantinedTurn] = field(default_factory=lambda: deque(maxlen=100))
 
@@ -80,9 +80,8 @@ class InMemoryTurnQueue(TurnQueue):
 
     async def put(self, turn: QueuedTurn) -> bool:
         """Queue a turn; see `TurnQueue.put`."""
+        self._purge()
         now, turns = _now(), self._table.turns
-        for turn_id in [each.queued.id for each in turns.values() if each.ends <= now]:
-            del turns[turn_id]
         waiting = sum(each.queued.agent == turn.agent and not each.token for each in turns.values())
         if waiting >= self.options.max_waiting:
             return False
@@ -122,6 +121,7 @@ class InMemoryTurnQueue(TurnQueue):
 
     async def claim(self, agents: Sequence[str], limit: int) -> Sequence[TurnClaim]:
         """Take waiting turns; see `TurnQueue.claim`."""
+        self._purge()
         free = [
             turn for turn in self._table.turns.values() if turn.queued.agent in agents and self._is_free(turn)
         ]
@@ -131,6 +131,11 @@ class InMemoryTurnQueue(TurnQueue):
             turn.attempts += 1
             turn.lease_until = _now() + self.options.lease_seconds
         return [TurnClaim(turn.queued.id, turn.token, turn.queued.body) for turn in free[:limit]]
+
+    def _purge(self) -> None:
+        turns, now = self._table.turns, _now()
+        for turn_id in [each.queued.id for each in turns.values() if each.ends <= now]:
+            del turns[turn_id]
 
     def _is_free(self, turn: _Turn) -> bool:
         now = _now()

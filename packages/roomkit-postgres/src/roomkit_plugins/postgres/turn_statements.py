@@ -67,12 +67,15 @@ CREATE TABLE IF NOT EXISTS roomkit_turn_quarantine (
 );
 """
 
-PUT = f"""
-WITH old AS (
+# Their readers are gone: what was said to the model is not to stay.
+_OLD = f"""old AS (
     DELETE FROM roomkit_turn_queue WHERE id IN (
         SELECT id FROM roomkit_turn_queue WHERE ends_at <= {_NOW} LIMIT 100 FOR UPDATE SKIP LOCKED
     )
-), waiting AS (
+)"""
+
+PUT = f"""
+WITH {_OLD}, waiting AS (
     SELECT FROM roomkit_turn_queue
     WHERE agent = $2 AND frames = 0 AND token = 0 AND wanted_until > {_NOW} LIMIT $7
 ), put AS (
@@ -111,7 +114,7 @@ SELECT pg_notify(server, id) FROM gone WHERE server IS NOT NULL
 """
 
 CLAIM = f"""
-WITH free AS MATERIALIZED (
+WITH {_OLD}, free AS MATERIALIZED (
     SELECT id FROM roomkit_turn_queue
     WHERE agent = ANY($1::text[]) AND frames = 0 AND attempts < $3
     AND lease_until <= {_NOW} AND wanted_until > {_NOW} AND ends_at > {_NOW}

@@ -140,6 +140,7 @@ class TurnQueue(ABC):
         """Take the longest waiting turns of these agents for a lease.
 
         Those of a process whose lease ran out too, if they have no frame and had fewer than `max_attempts`.
+        Turns whose `turn_seconds` are over are removed: their readers are gone.
         """
 
     @abstractmethod

@@ -88,6 +88,19 @@ class TurnLeasesContract(TurnSuite):
         assert (await self.queue(one).renew(first)).state is ClaimState.FENCED
         assert (await self.queue(two).append(second, 1, frame)).state is ClaimState.HELD
 
+    async def test_nothing_stays_of_a_turn_whose_reader_is_gone(
+        self, made: Callable[..., Any], agent: str
+    ) -> None:
+        """Once its time is over, a process that looks for turns removes it, with what was said."""
+        asker = made(turn_seconds=0.3, lease_seconds=0.3)
+        turn_id, queue = await self.put(asker, agent), self.queue(asker)
+
+        async def is_gone() -> bool:
+            await queue.claim([agent_key(f"other-{agent}")], 1)
+            return await queue.read(turn_id, 0, limit=1, wake=False) is None
+
+        await until(is_gone)
+
     async def test_a_turn_with_a_frame_is_not_claimed_again(
         self, made: Callable[..., Any], agent: str
     ) -> None:
