@@ -76,6 +76,7 @@ class TurnServer:
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
         self._runs: dict[str, _Run] = {}  # bound: limit
+        self._is_cut_off = False
 
     def heard(self, name: str) -> None:
         """Look for new turns, or whether a running one is still wanted."""
@@ -114,10 +115,14 @@ class TurnServer:
         try:
             claims = await self._queue.claim(tuple(self._agents), free)
         except RoomKitError as error:
-            if not self._counters["queue_failures"]:
+            if not self._is_cut_off:
                 logger.warning("Turns cannot be claimed; it is tried again: %s", message_of(error))
-            self._counters["queue_failures"] += 1
+            self._is_cut_off = True
+            self.count("queue_failures")
             return None
+        if self._is_cut_off:
+            self._is_cut_off = False
+            logger.info("Turns can be claimed again")
         # One of ours whose lease ran out may come back while its former run unwinds.
         return [claim for claim in claims if claim.id not in self._runs]
 
