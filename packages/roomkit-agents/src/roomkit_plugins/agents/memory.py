@@ -9,6 +9,7 @@ from roomkit.abc.memory import MemoryProvider, MemoryResult
 from roomkit.models.ai import AIMessage
 from roomkit_plugins.agents.kinds import check_kind
 from roomkit_plugins.agents.state import NAMESPACE, conversation_of
+from roomkit_plugins.ai.memory import WrappingMemory
 
 if TYPE_CHECKING:
     from roomkit.abc.services import Services
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["HandoffMemoryProvider"]
 
 
-class HandoffMemoryProvider(MemoryProvider):
+class HandoffMemoryProvider(WrappingMemory):
     """What `inner` remembers, after the reason and summary with which the conversation was handed over.
 
     Only the agent that has the conversation reads them, for as long as it has it. They are kept with the
@@ -27,13 +28,13 @@ class HandoffMemoryProvider(MemoryProvider):
 
     def __init__(self, inner: MemoryProvider) -> None:
         check_kind("HandoffMemoryProvider", "inner", inner, MemoryProvider)
-        self.inner = inner
+        super().__init__(inner)
         self._services: Services | None = None
 
     def bind(self, services: Services) -> None:
-        """Take the services that read the summary, and pass them on."""
+        """Take the services that read the summary, for the inner memory too."""
         self._services = services
-        self.inner.bind(services)
+        super().bind(services)
 
     async def retrieve(
         self,
@@ -60,15 +61,3 @@ class HandoffMemoryProvider(MemoryProvider):
         before, reason, summary = kept.data["from"], kept.data["reason"], kept.data["summary"]
         why = f" Reason: {reason}" if reason else ""
         return AIMessage(role="user", content=f"[Context from previous agent ({before}): {summary}{why}]")
-
-    async def ingest(self, room_id: str, event: RoomEvent, *, channel_id: str | None = None) -> None:
-        """Pass it on."""
-        await self.inner.ingest(room_id, event, channel_id=channel_id)
-
-    async def clear(self, room_id: str) -> None:
-        """Pass it on."""
-        await self.inner.clear(room_id)
-
-    async def close(self) -> None:
-        """Close the inner memory."""
-        await self.inner.close()

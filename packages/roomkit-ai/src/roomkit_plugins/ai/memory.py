@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
 
-__all__ = ["BudgetAwareMemory", "SlidingWindowMemory", "newest_that_fit", "usable_budget"]
+__all__ = ["BudgetAwareMemory", "SlidingWindowMemory", "WrappingMemory", "newest_that_fit", "usable_budget"]
 
 
 class SlidingWindowMemory(MemoryProvider):
@@ -46,7 +46,33 @@ class SlidingWindowMemory(MemoryProvider):
         return MemoryResult(events=shown if len(shown) <= self.max_events else shown[-self.max_events :])
 
 
-class BudgetAwareMemory(MemoryProvider):
+class WrappingMemory(MemoryProvider):
+    """A memory that changes the answers of another one, `inner`, which does everything else.
+
+    A subclass says how: by `retrieve`. The inner memory is bound, cleared and closed with this one.
+    """
+
+    def __init__(self, inner: MemoryProvider) -> None:
+        self.inner = inner
+
+    def bind(self, services: Services) -> None:
+        """Hand the kit's services to the inner memory."""
+        self.inner.bind(services)
+
+    async def ingest(self, room_id: str, event: RoomEvent, *, channel_id: str | None = None) -> None:
+        """Have the inner memory take note of an event."""
+        await self.inner.ingest(room_id, event, channel_id=channel_id)
+
+    async def clear(self, room_id: str) -> None:
+        """Clear a room in the inner memory."""
+        await self.inner.clear(room_id)
+
+    async def close(self) -> None:
+        """Close the inner memory."""
+        await self.inner.close()
+
+
+class BudgetAwareMemory(WrappingMemory):
     """What `inner` remembers, without the oldest events that would not fit the model's context.
 
     The budget is `max_context_tokens` less `reserve_tokens` (for the prompt, the tools and the
@@ -66,7 +92,7 @@ class BudgetAwareMemory(MemoryProvider):
         reserve_tokens: int = 0,
         counter: AIProvider | None = None,
     ) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.min_events = min_events
         self._counter = TokenCounter(counter)
         self.budget = usable_budget(max_context_tokens, safety_margin_ratio) - reserve_tokens
@@ -91,22 +117,6 @@ class BudgetAwareMemory(MemoryProvider):
     def counter_failures(self) -> int:
         """How often the counter failed, and the tokens were estimated."""
         return self._counter.failures
-
-    def bind(self, services: Services) -> None:
-        """Pass them on."""
-        self.inner.bind(services)
-
-    async def ingest(self, room_id: str, event: RoomEvent, *, channel_id: str | None = None) -> None:
-        """Pass it on."""
-        await self.inner.ingest(room_id, event, channel_id=channel_id)
-
-    async def clear(self, room_id: str) -> None:
-        """Pass it on."""
-        await self.inner.clear(room_id)
-
-    async def close(self) -> None:
-        """Close the inner memory."""
-        await self.inner.close()
 
 
 def usable_budget(max_context_tokens: int, safety_margin_ratio: float) -> int:

@@ -9,18 +9,18 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError
-from roomkit.abc.memory import MemoryProvider, MemoryResult
+from roomkit.abc.memory import MemoryResult
 from roomkit.authoring.conversation import attributed
 from roomkit.models.ai import AIMessage
 from roomkit.models.content import text_of
 from roomkit.models.searching import folded_words
 from roomkit_plugins.ai.history import history_of
-from roomkit_plugins.ai.memory import SlidingWindowMemory
+from roomkit_plugins.ai.memory import SlidingWindowMemory, WrappingMemory
 from roomkit_plugins.ai.tokens import of_messages
 from roomkit_plugins.ai.transcript import Transcript
 
 if TYPE_CHECKING:
-    from roomkit.abc.services import Services
+    from roomkit.abc.memory import MemoryProvider
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
 
@@ -36,7 +36,7 @@ _FEW = 10
 _by_time = attrgetter("created_at", "index")
 
 
-class RetrievalMemory(MemoryProvider):
+class RetrievalMemory(WrappingMemory):
     """What `inner` remembers, after earlier messages that have words of the message to be answered.
 
     They are found by the store's search among what the agent may see, within its newest 2,000 entries, and
@@ -63,7 +63,7 @@ class RetrievalMemory(MemoryProvider):
                 f"max_events={max_events}, max_tokens={max_tokens}, min_word_length={min_word_length} find "
                 "nothing: each is at least 1"
             )
-        self.inner = inner if inner is not None else SlidingWindowMemory()
+        super().__init__(inner if inner is not None else SlidingWindowMemory())
         self.max_events = max_events
         self.max_tokens = max_tokens
         self.min_word_length = min_word_length
@@ -103,22 +103,6 @@ class RetrievalMemory(MemoryProvider):
 
     def _says_something(self, word: str) -> bool:
         return len(word) >= self.min_word_length or any(character.isdigit() for character in word)
-
-    def bind(self, services: Services) -> None:
-        """Pass them on."""
-        self.inner.bind(services)
-
-    async def ingest(self, room_id: str, event: RoomEvent, *, channel_id: str | None = None) -> None:
-        """Pass it on."""
-        await self.inner.ingest(room_id, event, channel_id=channel_id)
-
-    async def clear(self, room_id: str) -> None:
-        """Pass it on."""
-        await self.inner.clear(room_id)
-
-    async def close(self) -> None:
-        """Close the inner memory."""
-        await self.inner.close()
 
 
 class _Earlier:

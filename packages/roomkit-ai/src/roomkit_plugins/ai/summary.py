@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import ProviderError
 from roomkit.abc.log import get_logger
-from roomkit.abc.memory import MemoryProvider, MemoryResult
+from roomkit.abc.memory import MemoryResult
 from roomkit.authoring.conversation import attributed
 from roomkit.models.ai import AIMessage
 from roomkit.models.channel import ChannelBinding
@@ -19,13 +19,13 @@ from roomkit.models.enums import ChannelCategory, ChannelType
 from roomkit.models.generation import AIContext
 from roomkit_plugins.ai.counting import TokenCounter
 from roomkit_plugins.ai.history import history_of
-from roomkit_plugins.ai.memory import newest_that_fit, usable_budget
+from roomkit_plugins.ai.memory import WrappingMemory, newest_that_fit, usable_budget
 from roomkit_plugins.ai.tokens import of_event, of_messages
 from roomkit_plugins.ai.transcript import Transcript
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
-    from roomkit.abc.services import Services
+    from roomkit.abc.memory import MemoryProvider
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
 
@@ -55,7 +55,7 @@ class Summary:
     expires: float
 
 
-class CompactingMemory(MemoryProvider):
+class CompactingMemory(WrappingMemory):
     """What `inner` remembers, its oldest part replaced by a summary once it no longer fits.
 
     The summary is made by `provider` in at most `summary_ratio` of `max_context_tokens`, extended
@@ -78,7 +78,7 @@ class CompactingMemory(MemoryProvider):
         reserve_tokens: int = 0,
         counter: AIProvider | None = None,
     ) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self._counter = TokenCounter(counter)
         self.provider = provider
         self.min_events = min_events
@@ -120,23 +120,11 @@ class CompactingMemory(MemoryProvider):
         """How often the counter failed, and the tokens were estimated."""
         return self._counter.failures
 
-    def bind(self, services: Services) -> None:
-        """Pass them on."""
-        self.inner.bind(services)
-
-    async def ingest(self, room_id: str, event: RoomEvent, *, channel_id: str | None = None) -> None:
-        """Pass it on."""
-        await self.inner.ingest(room_id, event, channel_id=channel_id)
-
     async def clear(self, room_id: str) -> None:
-        """Forget the room's summaries, and pass it on."""
+        """Forget the room's summaries, and clear it in the inner memory."""
         for key in [key for key in self._summaries if key[0] == room_id]:
             del self._summaries[key]
-        await self.inner.clear(room_id)
-
-    async def close(self) -> None:
-        """Close the inner memory."""
-        await self.inner.close()
+        await super().clear(room_id)
 
     def _valid(self, key: tuple[str, str | None], events: Sequence[RoomEvent]) -> Summary | None:
         summary = self._summaries.get(key)
