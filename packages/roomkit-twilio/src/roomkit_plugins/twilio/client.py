@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twilio.rest.api.v2010.account import AccountInstance
     from twilio.rest.api.v2010.account.message import MessageInstance
 
-__all__ = ["TwilioAPI", "basic_auth"]
+__all__ = ["TwilioAPI", "callback", "file_headers"]
 
 _NO_MESSAGE = "SM" + "0" * 32
 
@@ -163,9 +163,16 @@ class TwilioAPI:
         return error
 
 
-def basic_auth(config: TwilioConfig) -> dict[str, str]:
-    """Return the header that the API and its media take."""
-    return _basic(config.credentials)
+def file_headers(config: TwilioConfig, url: str) -> dict[str, str]:
+    """Return the account's credentials for Twilio's own URLs of files, nothing for other URLs."""
+    ours = config.base_url.rstrip("/") + "/"
+    return _basic(config.credentials) if url.startswith(ours) else {}
+
+
+def callback(config: TwilioConfig) -> dict[str, Any]:
+    """Return the parameter that names the URL for receipts, if one is configured."""
+    url = config.status_callback_url
+    return {} if url is None else {"status_callback": url}
 
 
 def _basic(credentials: Credentials) -> dict[str, str]:

@@ -9,7 +9,7 @@ from roomkit.abc.errors import ErrorCode, WebhookRejected
 from roomkit.abc.sms import SMSProvider
 from roomkit.models.delivery import ProviderResult
 from roomkit_plugins.twilio import wire
-from roomkit_plugins.twilio.client import TwilioAPI, basic_auth
+from roomkit_plugins.twilio.client import TwilioAPI, callback, file_headers
 from roomkit_plugins.twilio.errors import ORIGIN
 from roomkit_plugins.twilio.probe import probed
 from roomkit_plugins.twilio.signature import Form, verified_form
@@ -65,7 +65,7 @@ class TwilioSMSProvider(SMSProvider):
             raise ORIGIN.refused("there is no number to send to", error_code=ErrorCode.MISSING_RECIPIENT)
         sender = self._sender(hints.from_ if hints is not None else None)
         content = wire.content_parameters(event.content)
-        sent = await self._api.create({"to": to, **sender, **content, **self._callback()})
+        sent = await self._api.create({"to": to, **sender, **content, **callback(self._config)})
         return ProviderResult(
             success=True,
             provider_message_id=sent.sid,
@@ -83,8 +83,7 @@ class TwilioSMSProvider(SMSProvider):
     @override
     def file_headers(self, url: str) -> Mapping[str, str]:
         """Return the account's credentials for Twilio's own URLs of files."""
-        ours = self._config.base_url.rstrip("/") + "/"
-        return basic_auth(self._config) if url.startswith(ours) else {}
+        return file_headers(self._config, url)
 
     @override
     async def close(self) -> None:
@@ -101,10 +100,6 @@ class TwilioSMSProvider(SMSProvider):
                 "or from_number of the channel"
             )
         return {"from_": sender}
-
-    def _callback(self) -> dict[str, Any]:
-        url = self._config.status_callback_url
-        return {} if url is None else {"status_callback": url}
 
 
 def verified(request: WebhookRequest, config: TwilioConfig) -> Form:

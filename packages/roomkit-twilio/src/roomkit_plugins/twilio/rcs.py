@@ -10,7 +10,7 @@ from roomkit.abc.rcs import RCSDeliveryResult, RCSProvider
 from roomkit.models.channel import ChannelCapabilities
 from roomkit.models.enums import ChannelMediaType
 from roomkit_plugins.twilio import wire
-from roomkit_plugins.twilio.client import TwilioAPI, basic_auth
+from roomkit_plugins.twilio.client import TwilioAPI, callback, file_headers
 from roomkit_plugins.twilio.errors import ORIGIN
 from roomkit_plugins.twilio.probe import probed
 from roomkit_plugins.twilio.provider import verified
@@ -75,9 +75,7 @@ class TwilioRCSProvider(RCSProvider):
         may_fall_back = hints is None or hints.fallback
         content = wire.content_parameters(event.content)
         route = self._with_fallback(to) if may_fall_back else self._without_fallback(to)
-        url = self._config.status_callback_url
-        callback = {} if url is None else {"status_callback": url}
-        sent = await self._api.create({**route, **content, **callback})
+        sent = await self._api.create({**route, **content, **callback(self._config)})
         return RCSDeliveryResult(
             success=True,
             provider_message_id=sent.sid,
@@ -96,8 +94,7 @@ class TwilioRCSProvider(RCSProvider):
     @override
     def file_headers(self, url: str) -> Mapping[str, str]:
         """Return the account's credentials for Twilio's own URLs of files."""
-        ours = self._config.base_url.rstrip("/") + "/"
-        return basic_auth(self._config) if url.startswith(ours) else {}
+        return file_headers(self._config, url)
 
     @override
     async def close(self) -> None:
