@@ -6,19 +6,19 @@ import ast
 import inspect
 import json
 import textwrap
-import types
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from itertools import pairwise
 from pathlib import PurePath
-from typing import Literal, TypeAliasType, Union, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from roomkit.plugins.components import SINGLE_TABLES, Component, ComponentKind
 from roomkit.plugins.construction import config_model
+from roomkit.plugins.production import alternatives
 
 __all__ = ["Setting", "sample_of", "settings_of", "settings_of_model"]
 
@@ -107,7 +107,7 @@ _EXAMPLES = {"int": "1", "float": "1.0", "bool": "true", "list": "[]", "table": 
 
 
 def _setting(name: str, field: FieldInfo, written: str) -> Setting:
-    kinds = list(_alternatives(field.annotation))
+    kinds = [kind for kind in alternatives(field.annotation) if kind is not type(None)]  # TOML has no null
     default = None if field.is_required() else _as_toml(field.get_default(call_default_factory=False))
     return Setting(
         name=name,
@@ -117,19 +117,6 @@ def _setting(name: str, field: FieldInfo, written: str) -> Setting:
         secret=SecretStr in kinds,
         description=" ".join((field.description or written).split()),
     )
-
-
-def _alternatives(annotation: object) -> Iterator[object]:
-    """Yield what a value may be, without None: TOML has none."""
-    if isinstance(annotation, TypeAliasType):
-        yield from _alternatives(annotation.__value__)
-    elif get_origin(annotation) in (Union, types.UnionType):
-        for each in get_args(annotation):
-            yield from _alternatives(each)
-    elif hasattr(annotation, "__metadata__"):
-        yield from _alternatives(get_args(annotation)[0])
-    elif annotation is not type(None):
-        yield annotation
 
 
 def _kind(annotation: object) -> str:

@@ -12,7 +12,7 @@ from typing import Any, TypeAliasType, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
-__all__ = ["PRODUCTION", "refused_settings"]
+__all__ = ["PRODUCTION", "alternatives", "refused_settings"]
 
 PRODUCTION = "prod"
 """The name of the profile."""
@@ -34,7 +34,7 @@ def refused_settings(
 
 
 def _written_secrets(annotation: object, value: object, where: str) -> Iterator[str]:
-    kinds = [*_alternatives(annotation)]
+    kinds = [*alternatives(annotation)]
     if isinstance(value, str) and SecretStr in kinds and str not in kinds:
         yield (
             f"{where}: the profile {PRODUCTION!r} refuses a secret that is written into the file: give it as "
@@ -50,14 +50,14 @@ def _written_secrets(annotation: object, value: object, where: str) -> Iterator[
                 yield from _written_secrets(inner[1], each, f"{where}.{key}")
 
 
-def _alternatives(annotation: Any) -> Iterator[object]:  # Any: whatever a field is annotated with
+def alternatives(annotation: Any) -> Iterator[object]:  # Any: whatever a field is annotated with
     """Yield what a value may be, without aliases and annotations around it."""
     if isinstance(annotation, TypeAliasType):
-        yield from _alternatives(annotation.__value__)
+        yield from alternatives(annotation.__value__)
     elif get_origin(annotation) in (Union, types.UnionType):
         for each in get_args(annotation):
-            yield from _alternatives(each)
+            yield from alternatives(each)
     elif hasattr(annotation, "__metadata__"):
-        yield from _alternatives(get_args(annotation)[0])
+        yield from alternatives(get_args(annotation)[0])
     else:
         yield annotation
