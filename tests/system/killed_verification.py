@@ -33,6 +33,7 @@ from roomkit.models.event import RoomEvent
 from roomkit_plugins.postgres import PostgresStore
 from roomkit_plugins.sqlite import SQLiteConfig, SQLiteStore
 from roomkit_plugins.testing import MockAIProvider, MockIdentityResolver, RecordingChannel
+from roomkit_plugins.testing.polling import until
 
 LEASE = 2.0
 ANN = Identity(id="ann", display_name="Ann", phone="+15550001")
@@ -40,7 +41,7 @@ SENT, DONE, REFUSED = "We sent you a code.", "It is done.", "I cannot do that."
 
 
 def clerk(context: AIContext) -> AIResponse | str:
-    """Call the tool when asked to, but not after a refusal; then say what came of it."""
+    """Call the tool when asked to, but not after a refusal; then say its outcome."""
     last = context.messages[-1]
     if "cannot be called" in repr(last):
         return REFUSED
@@ -117,7 +118,7 @@ class Bank:
         return result.event
 
     def lines(self, name: str) -> list[str]:
-        """Return what was sent to the telephone (`codes`), or transferred (`transfers`)."""
+        """Return the codes sent to the telephone (`codes`), or the transfers (`transfers`)."""
         file = self.folder / name
         return file.read_text().split() if file.exists() else []
 
@@ -130,15 +131,13 @@ async def main(where: str, folder: Path, moment: str) -> None:
         @bank.kit.hook(HookTrigger("on_verification"), HookExecution.ASYNC)
         async def on_verification(payload: Any, context: Any) -> None:
             if str(payload.status) == moment:
-                while moment == "pending" and not bank.lines("codes"):  # noqa: ASYNC110  # it dies anyway
-                    await asyncio.sleep(0.01)  # other processes
+                if moment == "pending":
+                    await until(lambda: bank.lines("codes"))
                 os.kill(os.getpid(), signal.SIGKILL)
 
         await bank.open()
         await bank.says("Send 40 EUR")
-        async with asyncio.timeout(30):
-            while not bank.lines("codes"):  # noqa: ASYNC110  # a file has no event
-                await asyncio.sleep(0.01)  # other processes
+        await until(lambda: bank.lines("codes"))
         await bank.says(bank.lines("codes")[-1])
         await asyncio.sleep(30)  # other processes
 

@@ -25,7 +25,7 @@ from roomkit import (
 from roomkit.models.content import text_of
 from roomkit_plugins.ai import RemoteModel
 from roomkit_plugins.testing import RecordingChannel
-from roomkit_plugins.testing.contracts.turns.scripts import until
+from roomkit_plugins.testing.polling import until
 from tests.system.traced_model import executor_of
 
 PATIENCE = 30.0

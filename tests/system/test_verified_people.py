@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from roomkit.abc import ConversationStore
+from roomkit_plugins.testing.polling import until
 from tests.system.killed_verification import DONE, SENT, Bank, store_of
 
 PATIENCE = 60.0
@@ -47,15 +48,13 @@ async def restarted(where: str, tmp_path: Path) -> AsyncIterator[Callable[..., A
 
 async def code_of(bank: Bank) -> str:
     """Return the newest code, once it is sent."""
-    while not bank.lines("codes"):  # noqa: ASYNC110  # another process may write the file
-        await asyncio.sleep(0.01)  # other processes
+    await until(lambda: bank.lines("codes"))
     return bank.lines("codes")[-1]
 
 
 async def transferred(bank: Bank, times: int) -> None:
     """Wait until the tool ran so often."""
-    while len(bank.lines("transfers")) < times:  # noqa: ASYNC110  # another process may write the file
-        await asyncio.sleep(0.01)  # other processes
+    await until(lambda: len(bank.lines("transfers")) >= times)
     assert len(bank.lines("transfers")) == times
 
 
@@ -123,7 +122,7 @@ async def test_what_runs_out_while_no_worker_runs_has_run_out(
     else:
         await bank.verification.verify("ann", method="id-check")
     await bank.kit.close()
-    await asyncio.sleep(1.1)  # other processes
+    await asyncio.sleep(1.1)  # other processes: the time of a verification passes while none runs
 
     bank = await restarted(**rules)
     assert (await bank.verification.status("ann")).status == "expired"
@@ -166,7 +165,6 @@ async def test_a_killed_worker_leaves_the_person_to_the_next(
     if moment == "pending":
         await bank.says(await code_of(bank))
     assert (await bank.verification.status("ann")).is_verified
-    while DONE not in bank.web.texts():  # noqa: ASYNC110  # what a recording channel has, has no event
-        await asyncio.sleep(0.05)  # other processes
+    await until(lambda: DONE in bank.web.texts())
     assert set(bank.web.texts()) <= {SENT, DONE}
     assert bank.lines("transfers")

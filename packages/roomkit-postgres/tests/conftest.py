@@ -13,8 +13,6 @@ from roomkit_plugins.postgres.realtime import PostgresRealtime
 from roomkit_plugins.testing.services import PostgresDatabases
 
 PATIENCE = 30.0
-TURNS = 500
-"""After so many the processor is left to the process that is waited for."""
 
 type LockMaker = Callable[..., PostgresLockManager]
 type RealtimeMaker = Callable[..., PostgresRealtime]
@@ -23,15 +21,6 @@ type RealtimeMaker = Callable[..., PostgresRealtime]
 def configured(dsn: str, **options: object) -> PostgresConfig:
     """Return a configuration for a database."""
     return PostgresConfig.model_validate({"dsn": dsn, **options})
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that sets no event of ours: each turn of the loop, soon each millisecond."""
-    turns = 0
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            turns += 1
-            await asyncio.sleep(0 if turns < TURNS else 0.001)  # other processes
 
 
 async def once_back[T](attempt: Callable[[], Awaitable[T]]) -> T:

@@ -26,9 +26,10 @@ from roomkit_plugins.testing.contracts import (
     TurnExecutorContract,
 )
 from roomkit_plugins.testing.contracts.realtime import Ear, signal
+from roomkit_plugins.testing.polling import until
 from roomkit_plugins.testing.services import CutProxy
 
-from .conftest import end_sessions, until
+from .conftest import end_sessions
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from roomkit_plugins.postgres import line
 from roomkit_plugins.postgres import locks as module
 from roomkit_plugins.postgres.locks import PostgresLockManager
 from roomkit_plugins.testing.cancellation import Cancellation, cancel_at_every_await
+from roomkit_plugins.testing.polling import until
 from roomkit_plugins.testing.services import CutProxy, PostgresDatabases, PostgresServer
 
-from .conftest import PATIENCE, LockMaker, end_sessions, once_back, until
+from .conftest import PATIENCE, LockMaker, end_sessions, once_back
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ async def proxy(postgres_dsn: str) -> AsyncIterator[CutProxy]:
 
 @pytest.fixture
 def only_calls_wake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody look again by himself."""
+    """Let no waiter look again by itself."""
     monkeypatch.setattr(module, "_LOOK_AGAIN", 3600.0)
 
 
@@ -589,7 +590,7 @@ async def test_a_link_that_goes_silent_is_noticed_within_fifteen_seconds(postgre
 
 async def test_a_turn_asks_no_server_and_waits_for_no_other_process() -> None:
     """Not even where there is none."""
-    locks = PostgresLockManager("postgresql://nobody@127.0.0.1:1/none")
+    locks = PostgresLockManager("postgresql://stranger@127.0.0.1:1/none")
     async with locks.turn("room"):
         assert locks.held == 0
     await locks.close()

@@ -1,4 +1,4 @@
-"""Behind a pooler of connections: what has a session works, what has none is refused by name."""
+"""Behind a pooler of connections: a pool with sessions works, one without is refused by name."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from roomkit_plugins.postgres import (
 )
 from roomkit_plugins.postgres.line import Line
 from roomkit_plugins.testing.contracts.realtime import Ear, signal
+from roomkit_plugins.testing.polling import until
 from roomkit_plugins.testing.services import PgBouncer, PostgresDatabases
 
-from .conftest import PATIENCE, LockMaker, RealtimeMaker, configured, until
+from .conftest import PATIENCE, LockMaker, RealtimeMaker, configured
 from .pooler import Pooler
 
 PARTS = [PostgresStore, PostgresLockManager, PostgresRealtime]

@@ -13,9 +13,10 @@ from roomkit.abc.errors import InvalidInputError, StoreAccessError, StoreUnavail
 from roomkit.models.base import new_id
 from roomkit_plugins.postgres.realtime import MAX_EVENT_BYTES, PostgresRealtime
 from roomkit_plugins.testing.contracts.realtime import Ear, signal
+from roomkit_plugins.testing.polling import until
 from roomkit_plugins.testing.services import CutProxy, PostgresDatabases, PostgresServer
 
-from .conftest import PATIENCE, RealtimeMaker, once_back, until
+from .conftest import PATIENCE, RealtimeMaker, once_back
 
 
 @pytest.fixture

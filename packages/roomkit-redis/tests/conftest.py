@@ -14,8 +14,6 @@ from roomkit_plugins.redis import RedisConfig, RedisLockManager, RedisRealtime
 from roomkit_plugins.testing.services import CutProxy
 
 PATIENCE = 30.0
-TURNS = 500
-"""After so many the processor is left to the process that is waited for."""
 
 type Worker = Callable[..., RedisLockManager]
 type Backend = Callable[..., RedisRealtime]
@@ -59,15 +57,6 @@ async def client(redis_url: str) -> AsyncIterator[Redis]:
     made = Redis.from_url(redis_url)
     yield made
     await made.aclose()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that sets no event of ours: each turn of the loop, soon each millisecond."""
-    turns = 0
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            turns += 1
-            await asyncio.sleep(0 if turns < TURNS else 0.001)  # other processes
 
 
 async def calls(client: Redis) -> dict[str, int]:

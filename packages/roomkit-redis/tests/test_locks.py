@@ -12,9 +12,10 @@ from roomkit.abc.errors import LockLostError
 from roomkit_plugins.redis import RedisLockManager
 from roomkit_plugins.redis import locks as locks_module
 from roomkit_plugins.redis.leases import RoomKeys
+from roomkit_plugins.testing.polling import until
 from roomkit_plugins.testing.services import CutProxy, RedisDatabase
 
-from .conftest import PATIENCE, Worker, calls, until
+from .conftest import PATIENCE, Worker, calls
 
 LEASE = 3.0
 """Seconds of a lease that must be renewed in real time: a busy machine stops a process for one of them."""

@@ -13,9 +13,10 @@ from redis.asyncio import Redis
 
 from roomkit.abc.errors import LockLostError
 from roomkit_plugins.redis import RedisLockManager
+from roomkit_plugins.testing.polling import until
 from roomkit_plugins.testing.services import CutProxy, RedisServer
 
-from .conftest import PATIENCE, Worker, until
+from .conftest import PATIENCE, Worker
 
 
 async def test_a_server_that_is_gone_is_told(proxy: CutProxy, worker: Worker) -> None:
@@ -68,7 +69,7 @@ async def test_a_greeting_that_hangs_is_given_up(proxy: CutProxy, worker: Worker
 async def test_wrong_credentials_are_not_tried_without_pause(
     redis_url: str, proxy: CutProxy, worker: Worker
 ) -> None:
-    locks = worker(proxy.url.replace("redis://", "redis://nobody:wrong@"))
+    locks = worker(proxy.url.replace("redis://", "redis://stranger:wrong@"))
     loop = asyncio.get_running_loop()
     began = loop.time()
     while loop.time() - began < 0.5:
@@ -184,7 +185,7 @@ async def test_a_paused_holder_is_overtaken_and_finds_out(worker: Worker) -> Non
     locks, other = worker(lock_seconds=0.2), worker()
     async with locks.locked("room") as token:
         assert locks._leases._task is not None
-        locks._leases._task.cancel()  # as if this process had stopped: nobody renews
+        locks._leases._task.cancel()  # as if this process had stopped: no lease is renewed
         async with asyncio.timeout(PATIENCE):
             lock = other.locked("room")
             higher = await lock.__aenter__()

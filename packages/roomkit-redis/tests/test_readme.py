@@ -11,8 +11,9 @@ import pytest
 from redis.asyncio import Redis
 
 from roomkit_plugins.redis import RedisConfig, RedisLockManager, RedisRealtime
+from roomkit_plugins.testing.polling import until
 
-from .conftest import signal, until
+from .conftest import signal
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -15,9 +15,10 @@ from roomkit.abc.errors import InvalidInputError, ProviderError
 from roomkit.models.realtime import EphemeralEvent
 from roomkit_plugins.redis import RedisRealtime
 from roomkit_plugins.testing.contracts.strategies import PROPERTY, records
+from roomkit_plugins.testing.polling import until
 from roomkit_plugins.testing.services import CutProxy, RedisServer
 
-from .conftest import PATIENCE, Backend, signal, until
+from .conftest import PATIENCE, Backend, signal
 
 
 def into(numbers: list[int]) -> Callable[[EphemeralEvent], Awaitable[None]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
+from roomkit_plugins.testing.polling import until
 from roomkit_plugins.testing.services import CutProxy, ServiceError
 
 
@@ -66,12 +67,6 @@ async def client(proxy: CutProxy) -> AsyncIterator[Client]:
 
 async def connect(proxy: CutProxy) -> Client:
     return Client(*await asyncio.open_connection("127.0.0.1", proxy.port))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110  # sockets set no event
-            await asyncio.sleep(0)
 
 
 async def test_everything_is_forwarded(proxy: CutProxy, client: Client, echo: Echo) -> None:

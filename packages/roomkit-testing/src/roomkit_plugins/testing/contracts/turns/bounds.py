@@ -24,10 +24,10 @@ from roomkit_plugins.testing.contracts.turns.scripts import (
     read,
     says,
     serving,
-    until,
     waits,
 )
 from roomkit_plugins.testing.contracts.turns.suite import TurnSuite
+from roomkit_plugins.testing.polling import until
 from roomkit_plugins.testing.served import LEASE
 
 __all__ = ["TurnBoundsContract"]
@@ -77,7 +77,7 @@ class TurnBoundsContract(TurnSuite):
             before = -1
             while sent != before:
                 before = sent
-                await asyncio.sleep(1.5 * LEASE)  # what is not sent in this time is not sent
+                await asyncio.sleep(1.5 * LEASE)  # an executor that goes on would send in this time
             assert sent < 1000
             for _ in range(before + 1):
                 await anext(stream)

@@ -47,7 +47,7 @@ class TurnClosingContract(TurnSuite):
             assert await call == [StreamTextDelta("Slow"), StreamDone("stop")]
 
     async def test_close_hands_back_what_has_said_nothing(self, made: Callable[..., Any], agent: str) -> None:
-        """Another process answers it; what has begun fails, and is not said again."""
+        """Another process answers it; an answer that has begun fails, and is not repeated."""
         server, gate = made(drain_seconds=0.0), asyncio.Event()
         silent = ScriptedModel(waits(gate))
         other = ScriptedModel(says(*PIECES))

@@ -29,10 +29,10 @@ from roomkit_plugins.testing.contracts.turns.scripts import (
     read,
     says,
     serving,
-    until,
     waits,
 )
 from roomkit_plugins.testing.contracts.turns.suite import TurnSuite
+from roomkit_plugins.testing.polling import until
 from roomkit_plugins.testing.served import LEASE
 
 __all__ = ["TurnLeasesContract"]

@@ -1,9 +1,8 @@
-"""A model that plays a script, and what is asked of it through a turn executor."""
+"""A model that plays a script, and requests to it through a turn executor."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, override
@@ -122,16 +121,6 @@ def fails(error: Exception, *first: StreamEvent) -> Script:
     return script
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what sets no event of ours: the other side's steps, or a lease that runs out."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            held = condition()
-            if await held if inspect.isawaitable(held) else held:
-                return
-            await asyncio.sleep(0.01)
-
-
 def asking(text: str = "Hello") -> AIContext:
     """Return a request."""
     return AIContext(messages=[AIMessage(role="user", content=text)])
@@ -143,7 +132,7 @@ async def collect(
     """Read an answer into a list."""
     async with asyncio.timeout(PATIENCE), aclosing(executor.stream(agent, context or asking())) as stream:
         async for piece in stream:
-            pieces.append(piece)  # noqa: PERF401  # what came before an error counts
+            pieces.append(piece)  # noqa: PERF401  # pieces before an error count
 
 
 async def read(executor: Any, agent: str, context: AIContext | None = None) -> list[Any]:
