@@ -104,7 +104,7 @@ class AIChannel(Channel):
     the sender's role and every BEFORE_TOOL_USE gate lets them pass.
 
     `retry_policy` covers retryable failures of the provider; after it `fallback_provider`, then each of
-    `fallback_providers`, is asked once. A stream that breaks is never begun again: a fallback goes on after
+    `fallback_providers`, is asked once. A stream that breaks is never restarted: a fallback continues after
     the words that were seen, and what it repeats of them is omitted. Failures are raised. With
     `error_reply` that text is said as well, since no error text is ever shown in a room.
 

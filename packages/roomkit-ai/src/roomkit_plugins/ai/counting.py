@@ -40,7 +40,7 @@ class TokenCounter:
 
     At most one request a call: the events that were not counted before go into it together, and each
     has its share of the sum. Nothing is asked while the estimate is far below the budget. A failure is
-    logged and counted in `failures`; then, and for what is not text, the estimate counts.
+    logged and counted in `failures`; then, and for content other than text, the estimate counts.
     """
 
     def __init__(self, provider: AIProvider | None) -> None:

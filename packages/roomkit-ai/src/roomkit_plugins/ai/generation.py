@@ -95,7 +95,7 @@ class Round:
         self.calls.append(call)
 
     def restart(self) -> None:
-        """Forget what was collected: another model goes on."""
+        """Discard the collected pieces: another model continues."""
         self.parts, self.calls, self._text = [], [], []
         self.done, self.started, self._thinking = None, False, None
 

@@ -30,7 +30,7 @@ MAX_WORDS = 32
 CANDIDATES = 50
 HEADING = "[Earlier messages of this conversation that may matter now]"
 COMMON_SHARE = 0.2
-"""A word in more of the window's messages than this is common here, and says nothing about what is meant."""
+"""A word in more of the window's messages than this is common here, and not searched for."""
 _FEW = 10
 """A window of fewer messages does not show which words are common."""
 _by_time = attrgetter("created_at", "index")
@@ -45,7 +45,7 @@ class RetrievalMemory(WrappingMemory):
     not fit is left out whole. Rare words count more than frequent ones. Words of fewer than `min_word_length`
     letters are not looked for unless they have a digit, nor those in more than a fifth of a longer window.
 
-    It keeps nothing between turns, so that what was erased, edited or moved is as the store has it. A turn
+    It keeps nothing between turns, so erased, edited and moved messages are as the store has them. A turn
     costs one search, and none while `inner` shows the whole room. `inner` is a `SlidingWindowMemory` if
     none is given, and is closed with this one.
     """
@@ -76,7 +76,7 @@ class RetrievalMemory(WrappingMemory):
         *,
         channel_id: str | None = None,
     ) -> MemoryResult:
-        """Return what was found, and what the inner memory has."""
+        """Return the messages found, and the inner memory's answer."""
         known = await self.inner.retrieve(room_id, current_event, context, channel_id=channel_id)
         window = history_of(known.events, current_event, context.reader)
         shown = {current_event.id, *(event.id for event in window)}

@@ -1,4 +1,4 @@
-"""The tool call that is being run, and what the model is told of one that is not."""
+"""The tool call under way, and the result that the model gets for one that is refused."""
 
 from __future__ import annotations
 

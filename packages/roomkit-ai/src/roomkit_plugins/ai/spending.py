@@ -69,7 +69,7 @@ class RoomCosts:
         self._services = services
 
     async def total(self, room_id: str) -> float:
-        """Return what was spent in a room."""
+        """Return the cost of a room so far."""
         return cost_of_room(await self._bound.rooms.read_room(room_id))
 
     def add_later(self, room_id: str, cost: float) -> None:
@@ -81,7 +81,7 @@ class RoomCosts:
             await self.add(room_id, cost)
 
     async def add(self, room_id: str, cost: float) -> None:
-        """Add to what was spent in a room."""
+        """Add to the cost of a room."""
         await self._bound.rooms.change_state(
             room_id, lambda state: {**(state or {}), "cost": (state or {}).get("cost", 0.0) + cost}
         )
@@ -89,9 +89,7 @@ class RoomCosts:
     @property
     def _bound(self) -> Services:
         if self._services is None:
-            raise InvalidInputError(
-                "max_room_cost needs a kit, which keeps what was spent: register the agent"
-            )
+            raise InvalidInputError("max_room_cost needs a kit, which stores the costs: register the agent")
         return self._services
 
 

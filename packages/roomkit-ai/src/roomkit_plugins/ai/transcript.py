@@ -172,7 +172,7 @@ class Transcript:
         return TextContent(body=f"{text[:chars].rstrip()} [not heard: {unheard}]".lstrip())
 
     def _channels_of(self, participant_id: str | None) -> set[str]:
-        """Return the channels that carry what is said to a participant to them."""
+        """Return the channels that carry messages to a participant."""
         room = self._context
         person = None if room is None else room.get_participant(participant_id)
         if room is None or person is None:

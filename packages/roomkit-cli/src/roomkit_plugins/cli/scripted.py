@@ -27,7 +27,7 @@ _ANSWERS = (
         "A room is one conversation: one timeline, and every channel that takes part in it. "
         "In the demo two people are on web sockets, and I am one more channel.",
     ),
-    (r"\*{4}", "That number was masked before it was stored: I never saw it, and nobody else did."),
+    (r"\*{4}", "That number was masked before it was stored: I never saw it, and no one else did."),
     (r"\bhook|gate\b", "A gate is a hook that may block or rewrite a message before it is stored."),
     (r"\b(thanks|thank you|merci)\b", "You are welcome."),
     (r"\b(bye|goodbye)\b", "Goodbye!"),

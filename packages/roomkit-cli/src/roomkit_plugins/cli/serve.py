@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve until a signal comes."""
     if not options.verbose:
-        logging.root.setLevel(logging.WARNING)  # a server runs unattended: its log is what is left
+        logging.root.setLevel(logging.WARNING)  # a server runs unattended: only its log is left
     return asyncio.run(_run(options))
 
 

@@ -108,7 +108,7 @@ class TurnExecutor(ABC):
         """Answer requests for these agents until `close()`, at most `limit` at once.
 
         Starts the providers first, and closes them last. Requests for other agents are left to other
-        processes. When cancelled it hands back what has not begun to answer. While the queue cannot be
+        processes. When cancelled it returns unanswered turns to the queue. While the queue cannot be
         reached it tries again, for ever. Raises InvalidInputError for no agents, or a limit below 1, and
         what `open` and a provider's `start` raise.
 

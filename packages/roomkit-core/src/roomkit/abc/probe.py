@@ -19,5 +19,5 @@ class SupportsProbe(Protocol):
 
         Changes nothing on either side, sends nothing to anyone, and costs no money. The component is built
         but not started. The caller has a deadline, and closes the component afterwards. Raises a
-        RoomKitError that says what was refused, or not reached, and what to do.
+        RoomKitError that names the refusal, or the service out of reach, and the remedy.
         """

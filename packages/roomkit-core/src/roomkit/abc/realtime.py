@@ -53,7 +53,7 @@ class RealtimeBackend(ABC):
         """End a subscription; False when there is none of that id."""
 
     def has_subscribers(self, channel: str) -> bool:
-        """Whether a subscriber may see what is published on the topic now; False only if it is certain.
+        """Whether an event published on the topic now may reach a subscriber; False only if that is certain.
 
         A publisher need not make an event that has no subscriber. The default does not know, and says True.
         """

@@ -38,7 +38,7 @@ class TextStream(ABC):
         """Call `take` with each piece that iterating would yield; return or raise as iterating would.
 
         For recipients that never wait. The kit's own streams call `take` from the event loop, in this
-        task's context: a piece costs a function call and no turn of a task, and what was released in one
+        task's context: a piece costs a function call and no turn of a task, and text released in one
         step of the loop is one piece. What `take` raises is raised here. It is not called after this has
         returned or raised.
         """

@@ -38,8 +38,8 @@ class ProvidedTool:
 class ToolOffer:
     """What a provider brings to one turn.
 
-    `instructions` follow the system prompt. `withheld` has globs on the names of the agent's tools, whoever
-    brings them: a tool that matches one is neither offered nor run, and a call of it is refused with the
+    `instructions` follow the system prompt. `withheld` has globs on the names of the agent's tools, of any
+    origin: a tool that matches one is neither offered nor run, and a call of it is refused with the
     glob's text, which tells the model how to get the tool. A tool that matches one of `granted` is not
     withheld.
     """

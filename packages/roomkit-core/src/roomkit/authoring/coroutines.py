@@ -83,7 +83,7 @@ def _rest[T](work: Coroutine[Any, Any, T], waited: object) -> Generator[object, 
             except GeneratorExit:
                 work.close()
                 raise
-            except BaseException as error:  # noqa: BLE001  # what is thrown into a wait is the coroutine's
+            except BaseException as error:  # noqa: BLE001  # an exception thrown into a wait is the coroutine's
                 waited = work.throw(error)
             else:
                 waited = work.send(None)

@@ -17,7 +17,7 @@ def page_after[R: (Participant, Task, Observation)](
 ) -> list[R]:
     """Return at most `limit` records, those after the one of id `after`. Raises StoreError: it is gone."""
     left = iter(records)
-    if after is not None and all(each.id != after for each in left):  # takes what is before, and itself
+    if after is not None and all(each.id != after for each in left):  # consumes the records up to `after`
         raise StoreError(
             f"cursor {kind} {after!r} no longer exists: restart from the first page with after=None"
         )

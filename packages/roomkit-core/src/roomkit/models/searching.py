@@ -55,7 +55,7 @@ class Phrase:
 def phrases_of(query: str) -> list[Phrase]:
     """Return what a query asks for, each once: what its spaces divide; a star at the end is a beginning.
 
-    What has no letter and no digit asks for nothing.
+    A query without a letter or digit matches nothing.
     """
     found: dict[tuple[tuple[str, ...], bool], Phrase] = {}  # bound: the query
     for part in query.replace("\0", " ").split():

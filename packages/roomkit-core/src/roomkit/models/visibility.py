@@ -47,8 +47,8 @@ def admits(visibility: str, channel_id: str, category: ChannelCategory) -> bool:
 def sees(reader: ChannelBinding, event: RoomEvent) -> bool:
     """Return whether `reader` may see `event`.
 
-    A channel sees its own events, and others' when it may read and they are meant for it. Nobody
-    sees a deleted event, nor, but for its author, a blocked one.
+    A channel sees its own events, and others' when it may read and they are meant for it. No one
+    sees a deleted event, and only its author a blocked one.
     """
     if event.deleted:
         return False

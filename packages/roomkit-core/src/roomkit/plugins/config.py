@@ -147,7 +147,7 @@ class KitPlan(_Plan):
     problems: tuple[str, ...] = ()
 
     def error(self, problems: Sequence[str]) -> ConfigError:
-        """Return the error for what is wrong with this configuration, each problem with its line."""
+        """Return the error that lists this configuration's problems, each with its line."""
         written = self.written
         return ConfigError(
             self.source, problems, () if written is None else map(written.line_of_problem, problems)

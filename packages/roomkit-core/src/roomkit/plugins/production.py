@@ -21,7 +21,7 @@ PRODUCTION = "prod"
 def refused_settings(
     model: type[BaseModel], settings: Mapping[str, object], where: str, *, in_file: bool
 ) -> Iterator[str]:
-    """Yield what is wrong with settings in production: those marked, and secrets written into a file."""
+    """Yield the problems of settings in production: those marked, and secrets written into a file."""
     for name, field in model.model_fields.items():
         if name not in settings:
             continue

@@ -43,7 +43,7 @@ class ServerConnection:
     """Holds a client of a server in a task of its own: the SDK enters and leaves it in one task.
 
     After a failure the next attempt waits half a second, then twice as long each time, up to a minute; until
-    then who asks for a client is told so at once.
+    then a request for a client fails at once.
     """
 
     def __init__(

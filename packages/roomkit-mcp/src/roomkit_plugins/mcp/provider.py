@@ -35,7 +35,7 @@ __all__ = ["MCPToolProvider"]
 logger = get_logger("roomkit.mcp")
 
 NO_TIMEOUT = 86_400.0
-"""Seconds for the SDK: the deadline of a call is kept here, so that the server is told of a cancellation."""
+"""Seconds for the SDK: deadlines of calls are kept here, so that a server is notified of cancellations."""
 _SESSION_GONE = "Session terminated"
 """What the SDK says of an HTTP session that the server does not know any more: the call was not run."""
 
@@ -195,7 +195,7 @@ class MCPToolProvider(ToolProvider):
 
     async def _ask(self) -> None:
         client = await self._connection.client()
-        self._known = True  # until a change is told, which may be while the list comes
+        self._known = True  # until a change is announced, perhaps while the list is being read
         self._disabled_before, self._disabled = self._disabled, {}
         try:
             async with asyncio.timeout(self._config.connect_timeout):

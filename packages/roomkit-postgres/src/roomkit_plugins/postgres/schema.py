@@ -207,7 +207,7 @@ _FIFTH = (
     "WHERE key_scope IS NOT NULL",
 )
 
-# Columns for what is looked up; a text in JSON that has a NUL cannot be read with it. What workers of an
+# Columns for lookups; a text in JSON that has a NUL cannot be read with it. What workers of an
 # earlier version do not know stays in `more` when they write the row back.
 _SIXTH = (
     "ALTER TABLE roomkit_alarms ALTER COLUMN room DROP NOT NULL",

@@ -110,7 +110,7 @@ def is_cut(response: ModelResponse) -> bool:
 
 
 def _usage(usage: UsageBase) -> dict[str, int]:
-    """Count tokens in our words; Pydantic AI counts cached ones as input, and 0 for what is not said."""
+    """Count tokens in our words; Pydantic AI counts cached ones as input, and unknown ones as 0."""
     cached = usage.cache_read_tokens + usage.cache_write_tokens
     found = {
         "input_tokens": max(0, usage.input_tokens - cached),

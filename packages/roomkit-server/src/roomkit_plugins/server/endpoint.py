@@ -105,7 +105,7 @@ def parsed_query[Q: BaseModel](model: type[Q], connection: HTTPConnection) -> Q:
 
 
 def invalid_request(where: str, error: ValidationError) -> InvalidRequestError:
-    """Return an error that names each place of `where`, and quotes nothing of what was sent."""
+    """Return an error that names each position in `where`, and quotes nothing of the request."""
     details = error.errors(include_url=False, include_input=False, include_context=False)
     problems = [(".".join([where, *map(str, each["loc"])]), each["msg"]) for each in details]
     return InvalidRequestError(f"the {where} does not fit: see problems", problems)

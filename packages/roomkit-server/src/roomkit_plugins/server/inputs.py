@@ -152,7 +152,7 @@ class RoomChange(_Input):
 
 
 class AttachBody(_Input):
-    """How a channel is attached; what is not given is the channel's default."""
+    """How a channel is attached; omitted fields are the channel's defaults."""
 
     access: Access | None = None
     visibility: Name | None = None
@@ -218,7 +218,7 @@ class TaskBody(_Input):
 
 
 class TaskChange(_Input):
-    """What to change of a task; what is not given stays."""
+    """Changes of a task; omitted fields stay."""
 
     status: TaskStatus | None = None
     title: Name | None = None

@@ -114,7 +114,7 @@ class Sockets:
             return await self._seat_of(query.ticket, room_id, socket)
         principal = self._entrance.admit(socket, Scope.SOCKETS_CONNECT)
         if query.participant_id is None:
-            raise InvalidInputError("nobody would be connected: name the participant by participant_id=")
+            raise InvalidInputError("the connection names no participant: give participant_id=")
         channel_id = query.channel_id or self._only_channel()
         return Seat(principal.name, room_id, channel_id, query.participant_id), principal
 

@@ -55,7 +55,7 @@ type Content = Annotated[
             "type": "object",
             "properties": {"type": {"type": "string"}},
             "required": ["type"],
-            "description": "What is said, by its `type`: `text` has a `body`.",
+            "description": "The content, by its `type`: `text` has a `body`.",
         }
     ),
 ]

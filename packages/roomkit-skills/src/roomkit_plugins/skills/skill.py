@@ -51,7 +51,7 @@ class Skill:
     def load(cls, folder: str | os.PathLike[str]) -> Self:
         """Read the skill of a folder.
 
-        Raises SkillParseError and SkillValidationError, which name the file and what is wrong with it.
+        Raises SkillParseError and SkillValidationError, which name the file and the fault.
         """
         root = Path(folder).resolve()
         path = _skill_file(root)

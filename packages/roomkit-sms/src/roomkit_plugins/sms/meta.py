@@ -63,8 +63,8 @@ class WebhookMeta(Record):
     def to_inbound(self, channel_id: str) -> InboundMessage:
         """Return the message for `kit.process_inbound`; its idempotency key is the carrier's id.
 
-        Raises InvalidInputError, which is a ValueError, for what is not a message, names no sender, or makes
-        no event.
+        Raises InvalidInputError, which is a ValueError, for an object that is not a message, names no sender,
+        or makes no event.
         """
         if not self.is_inbound:
             raise self._is_not("a message", "is_inbound")
@@ -102,7 +102,7 @@ class WebhookMeta(Record):
     def to_status(self, channel_id: str | None = None) -> DeliveryStatus:
         """Return the receipt for `kit.process_delivery_status`, which matches it by provider and message id.
 
-        Raises InvalidInputError, which is a ValueError, for what is not a receipt or names no message.
+        Raises InvalidInputError, which is a ValueError, for an object that is no receipt or names no message.
         """
         if not self.is_status:
             raise self._is_not("a receipt", "is_status")

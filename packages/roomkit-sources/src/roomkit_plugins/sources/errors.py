@@ -1,4 +1,4 @@
-"""What goes wrong with a connection."""
+"""Failures of a connection."""
 
 from __future__ import annotations
 

@@ -34,10 +34,11 @@ class WebSocketSource(ConnectedSource):
     """Takes the messages that a server sends over one web socket, in their order.
 
     Without a `parser` a message is a JSON object, see `roomkit_plugins.sources.wire`. `parser` returns the
-    message of what came, None for what is not for a room; what it raises is reported as `source_unparsed` and
-    counted, and the connection stays. A message is handed over before the next one is read, so a kit that is
-    slow slows the server down. Redirects are not followed. A web socket gives nothing again: what the server
-    sent while there was no connection is the server's to repeat, with the same `external_id`.
+    message of a frame, None for a frame that is not for a room; an exception of it is reported as
+    `source_unparsed` and counted, and the connection stays. A message is handed over before the next one is
+    read, so a kit that is slow slows the server down. Redirects are not followed. A web socket gives nothing
+    again: messages sent while there was no connection are the server's to repeat, with the same
+    `external_id`.
     """
 
     def __init__(

@@ -359,7 +359,7 @@ def error_frame(
     client_id: str | None = None,
     retry_after: float | None = None,
 ) -> bytes:
-    """Return the frame that says what was refused, and what to do about it."""
+    """Return the frame that names the refusal and its remedy."""
     frame: dict[str, object] = {"type": "error", "code": code, "message": message, "next_step": next_step}
     if client_id is not None:
         frame["client_id"] = client_id

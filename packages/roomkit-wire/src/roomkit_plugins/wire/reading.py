@@ -123,7 +123,7 @@ def readable_webhook(vendor: str) -> Iterator[None]:
 
 
 def unquoted(error: KeyError | ValueError) -> str:
-    """Say what is wrong with a payload without quoting it, which a message of pydantic's does."""
+    """Describe the fault of a payload without quoting it, which a message of pydantic's does."""
     if isinstance(error, ValidationError):
         details = error.errors(include_url=False, include_input=False)
         return "; ".join(".".join(map(str, each["loc"])) for each in details)

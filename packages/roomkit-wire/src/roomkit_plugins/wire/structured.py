@@ -43,8 +43,8 @@ _STOPPED = {
 def answer_schema(context: AIContext, origin: Origin) -> dict[str, Any] | None:
     """Return the JSON Schema of a context's `response_schema`, to be changed at will; None without one.
 
-    Its root is that of an object, no reference. Raises ProviderError for a schema of something else, and for
-    what is not a schema: vendors take objects only.
+    Its root is that of an object, no reference. Raises ProviderError for a schema of another type, and for
+    a value that is not a schema: vendors take objects only.
     """
     if not context.response_schema:
         return None
@@ -128,7 +128,7 @@ class Structured:
         self._called = False
 
     def seen(self, event: StreamEvent) -> StreamEvent:
-        """Return an event of a stream, `StreamDone` with what was parsed. Raises ProviderError."""
+        """Return an event of a stream, `StreamDone` with the parsed value. Raises ProviderError."""
         if not self._context.response_schema:
             return event
         match event:
@@ -141,7 +141,7 @@ class Structured:
         return event
 
     def whole(self, response: AIResponse) -> AIResponse:
-        """Return an answer with what was parsed. Raises ProviderError."""
+        """Return an answer with the parsed value. Raises ProviderError."""
         if self._context.response_schema:
             self._called = bool(response.tool_calls)
             response.parsed = self._parsed(response.content, response.finish_reason)

@@ -186,7 +186,7 @@ class Asking:
         return before.with_challenge(challenge)
 
     async def _post(self, whom: Whom, challenge_id: str, address: str) -> None:
-        """Have the code delivered, from a room of its own: nobody of the conversation is to see it."""
+        """Have the code delivered from a room of its own, so that no one in the conversation sees it."""
         room_id = self._outcomes.room_of(challenge_id)
         try:
             await self._kit.create_room(room_id, organization_id=whom.organization_id, retention="1d")

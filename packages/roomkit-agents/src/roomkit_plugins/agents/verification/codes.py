@@ -1,4 +1,4 @@
-"""Codes by which people prove who they are: made, hashed, found in what is said, and withheld from it."""
+"""Codes by which people prove who they are: made, hashed, found in messages and withheld from them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def new_salt() -> str:
 
 
 async def digest_of(code: str, salt: str) -> str:
-    """Return what is stored of a code. It is slow by design (scrypt, RFC 7914), so a thread computes it."""
+    """Return a code's stored digest. It is slow by design (scrypt, RFC 7914), so a thread computes it."""
     return await asyncio.to_thread(_digest, code, salt)
 
 

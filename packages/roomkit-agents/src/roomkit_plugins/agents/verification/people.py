@@ -33,7 +33,7 @@ class PersonVerification:
     """Lets sensitive tools run only for people who have proved who they are.
 
     `tools` are globs of tool names. A call of one of them for a person who is not verified is refused before
-    it runs; the model is told so, and a code of `code_length` digits is sent by the channel `send_by` to the
+    it runs; the model reads that, and a code of `code_length` digits is sent by the channel `send_by` to the
     address that the person's identity has there. The person answers on any channel that knows them as that
     identity; then the agents that were refused are asked again. A verification holds for `ttl`, on every
     channel and in every room of the person. A code holds for `code_ttl` and takes `max_attempts` wrong

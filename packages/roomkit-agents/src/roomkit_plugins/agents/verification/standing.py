@@ -1,4 +1,4 @@
-"""Whether a person is verified: what is kept of it, and what may change it. Pure; the clock is passed in."""
+"""Whether a person is verified: the record and the steps that change it. Pure; the clock is passed in."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class CodeAnswer:
 
 
 class PersonStanding(Record):
-    """What is kept of one person's verification."""
+    """The stored record of one person's verification."""
 
     salt: Text
     method: Label | None = None

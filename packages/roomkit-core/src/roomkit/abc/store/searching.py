@@ -44,7 +44,7 @@ class EventSearch:
     types: Collection[EventType] | None = None
 
     def phrases(self) -> list[Phrase]:
-        """Return what is looked for. Raises InvalidInputError for too many words."""
+        """Return the words and phrases to find. Raises InvalidInputError for too many words."""
         wanted = phrases_of(self.query)
         if self.any_word and len(wanted) > MAX_SEARCH_WORDS:
             raise InvalidInputError(

@@ -110,7 +110,7 @@ class TurnQueue(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Disconnect, after what was asked for. Idempotent."""
+        """Disconnect, after the pending requests. Idempotent."""
 
     @abstractmethod
     async def put(self, turn: QueuedTurn) -> bool:

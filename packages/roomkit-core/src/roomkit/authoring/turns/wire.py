@@ -1,9 +1,9 @@
 """Model turns as JSON: what a room's worker asks, and the frames that an executor process answers.
 
 A request is `{"version", "agent", "whole", "context"}`, a frame `{"version", "items", "last"}`. Both are
-validated when they are read, whoever wrote them. A `response_schema` goes as a JSON Schema, and what its
-answer comes to as JSON, `parsed`; neither key is there without one. With telemetry a request has its place in
-the trace, `context.trace_parent`, as W3C Trace Context has it; one of another form is ignored. The text is
+validated when they are read, whichever process wrote them. A `response_schema` goes as a JSON Schema, and
+the parsed answer as JSON, `parsed`; neither key is there without one. With telemetry a request has its place
+in the trace, `context.trace_parent`, as W3C Trace Context has it; one of another form is ignored. The text is
 ASCII: other characters are escaped, halves of a character and U+0000 included, so they arrive as the provider
 yielded them. Other versions are refused.
 """

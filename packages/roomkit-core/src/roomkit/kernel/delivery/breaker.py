@@ -22,7 +22,7 @@ class CircuitBreaker:
         self._failures = 0
         self._opened_at: float | None = None
         self.probe: asyncio.Event | None = None
-        """The probe under way, set when it ends; what waits for it then asks `allow_request` again."""
+        """The probe under way, set when it ends; deliveries waiting for it then ask `allow_request` again."""
 
     @property
     def is_closed(self) -> bool:
@@ -100,4 +100,4 @@ class Breakers(dict[tuple[str, str | None], CircuitBreaker]):
     def forget(self, channel_id: str) -> None:
         """Remove the breakers of a channel."""
         for key in [key for key in self if key[0] == channel_id]:
-            self.pop(key).reset()  # what waits for its probe goes on
+            self.pop(key).reset()  # deliveries waiting for its probe continue

@@ -1,4 +1,4 @@
-"""Dividing what is longer than a channel takes."""
+"""Division of content that is longer than a channel takes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def in_parts(content: EventContent, binding: ChannelBinding, takes: Takes | None
 
 
 def _apart(content: EventContent) -> tuple[str, list[EventContent]]:
-    """Return the words of a content whose length counts, and what is left of it without them."""
+    """Return the words of a content whose length counts, and the rest without them."""
     match content:
         case TextContent() | RichContent():
             return text_of(content), []

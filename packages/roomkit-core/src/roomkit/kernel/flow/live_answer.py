@@ -68,7 +68,7 @@ class LiveAnswer:
         _wake(waiters)
 
     def listen(self, listener: _Listener) -> None:
-        """Have `listener` show what is released, once in each turn of the loop."""
+        """Have `listener` show the released text, once in each turn of the loop."""
         self._listeners.append(listener)
 
     def ignore(self, listener: _Listener) -> None:
@@ -197,7 +197,7 @@ class LiveRecipient(TextStream):
 
 
 class _Listener:
-    """Hands a recipient's `take` what was released, from the event loop and in the recipient's context.
+    """Hands a recipient's `take` the released text, from the event loop and in the recipient's context.
 
     What `take` raises is its `failure`, and it is called no more.
     """
@@ -214,7 +214,7 @@ class _Listener:
         self._position = 0
 
     def show(self) -> None:
-        """Hand over what is new."""
+        """Hand over the new text."""
         self.is_due = False
         if self._take is None:
             return

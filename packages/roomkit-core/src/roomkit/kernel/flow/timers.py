@@ -55,8 +55,8 @@ _SOON = timedelta(milliseconds=1)
 def left_to_any_worker(timer: Timer, at: datetime) -> Timer:
     """Return a timer of a commit at `at` so that the next look finds it, though it is due by then.
 
-    A store has the worker that commits hold what is due at the commit, and no look finds what is held: that
-    is for what this worker does itself at once, `DUE_AT_ONCE`.
+    A store leases timers that are due at the commit to the worker that commits, and no query finds leased
+    ones: that is for the work this worker does itself at once, `DUE_AT_ONCE`.
     """
     if timer.due_at > at or timer.due_at == DUE_AT_ONCE:
         return timer

@@ -215,7 +215,7 @@ class Webhooks:
         except Exception as error:  # a provider may raise anything: it is its failure
             raise ForeignCodeError(
                 f"{receiver} raised {type(error).__name__}: see its cause; let it raise WebhookRejected for "
-                "what is not the vendor's"
+                "requests that are not the vendor's"
             ) from error
         _check_parts(parts, receiver)
         return parts

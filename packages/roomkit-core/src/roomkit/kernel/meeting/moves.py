@@ -124,8 +124,8 @@ class Moves:
             raise InvalidInputError(f"room {source.id!r} cannot be moved into itself: name two rooms")
         if source.organization_id != into.organization_id:
             raise InvalidInputError(
-                f"rooms {source.id!r} and {into.id!r} belong to different organizations: what is said in one "
-                "stays there"
+                f"rooms {source.id!r} and {into.id!r} belong to different organizations: events never "
+                "leave their organization"
             )
         for room in (source, into):
             check_open(room, "nothing can be moved")

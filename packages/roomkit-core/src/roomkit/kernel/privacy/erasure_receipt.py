@@ -48,8 +48,8 @@ BEYOND_A_PERSON = (
     Retained(
         kind="delivery",
         reason="ledger",
-        why="the ledger's rows stay, with vendors' message ids; of failures to deliver what was redacted, "
-        "the code alone",
+        why="the ledger's rows stay, with vendors' message ids; of failed deliveries of redacted "
+        "events, the code alone",
     ),
     Retained(
         kind="room",

@@ -40,7 +40,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "channel_unregistered": "a channel was unregistered",
     "timer_unclaimed": "a timer has been due for an hour, and its kind has no handler: timer_id, timer_kind",
     "timer_dead": "a timer kept killing its workers, and waits for an operator: timer_id, timer_kind",
-    "scheduled_refused": "what was to be said later is not taken by its room any more: reason",
+    "scheduled_refused": "a scheduled message is refused by its room when it is due: reason",
     "turn_resumed": "a parked turn continues: turn_id",
     "turn_dropped": "a parked turn is cancelled, or ends with its room, agent or question: turn_id, reason",
     "turn_executor_lost": "an executor process was lost in the middle of an agent's answer: turn_id",

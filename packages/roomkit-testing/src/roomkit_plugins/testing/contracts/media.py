@@ -42,7 +42,7 @@ SNIFFED = (
     ("no type", b"a", "application/octet-stream"),
     ("image/gif", b"", "application/octet-stream"),
 )
-"""What is declared, what the file begins with, and what its type is."""
+"""The declared type, the file's first bytes, and its real type."""
 
 
 async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:

@@ -182,7 +182,7 @@ class MockAIProvider(AIProvider):
             check_shape(context.response_schema)
 
     def _cut(self, text: str) -> Sequence[Piece | _Pause]:
-        """Cut a text to the pieces of a stream, with what comes between them."""
+        """Cut a text to the pieces of a stream, with the pauses and the error between them."""
         text = repaired(text, keep_nul=True)
         size = self._chunk_size or max(len(text), 1)
         pieces: list[Piece | _Pause] = []  # bound: one answer

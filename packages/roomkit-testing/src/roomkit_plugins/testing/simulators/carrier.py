@@ -48,7 +48,7 @@ class SimulatedPhone[Message: SimulatedMessage](SimulatedPerson[Message]):
     async def write(
         self, text: str = "", *, to: str | None = None, files: Sequence[tuple[str, bytes]] = (), **fields: str
     ) -> WebhookOutcome | WebhookAnswer:
-        """Send a message to a number of the carrier's; return what was answered to its webhook.
+        """Send a message to a number of the carrier's; return the answer to its webhook.
 
         `files` are media types with bytes, kept at the carrier. `fields` are further ones of the webhook.
         """

@@ -181,7 +181,7 @@ class TwilioSimulator(CarrierSimulator[TwilioMessage]):
     # -- the API ------------------------------------------------------------------------------
 
     async def handle(self, request: ReceivedRequest, exchange: Exchange) -> None:
-        """Check who asks, and do what is asked."""
+        """Check the credentials, and carry out the request."""
         given = credentials_of(request)
         is_account = given == (self.account_sid, self.auth_token)
         is_key = given is not None and given in self.api_keys.items()

@@ -21,7 +21,7 @@ type Fault = Failure | Slow | NeverAnswer | Drop | Malformed | WrongShape
 
 @dataclass(frozen=True, slots=True)
 class SentWebhook:
-    """A webhook that was sent, and what was answered."""
+    """A webhook that was sent, and its answer."""
 
     request: WebhookRequest
     answer: WebhookOutcome | WebhookAnswer

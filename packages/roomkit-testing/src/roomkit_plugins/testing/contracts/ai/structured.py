@@ -125,7 +125,7 @@ class AIStructuredContract(AISuite):
             assert (await generate(provider, ask())).parsed is None
 
     async def test_json_streams(self, provider: AIProvider, simulator: AISimulator) -> None:
-        """What has come is yielded, and what it comes to is in `StreamDone`."""
+        """Pieces are yielded as they come, and the parsed value is in `StreamDone`."""
         simulator.reply(_FITS)
         *pieces, done = await listen(provider, _asking(_Order))
         assert len([piece for piece in pieces if isinstance(piece, StreamTextDelta)]) > 1

@@ -45,8 +45,8 @@ __all__ = [
     "NUMBERS",
     "PEOPLE",
     "PLACES",
-    "SOMEBODY",
     "STATUSES",
+    "WORKER",
     "WORKERS",
     "Operation",
     "StoreMachine",
@@ -59,7 +59,7 @@ CHANNELS = st.sampled_from(["sms", "email", "ai"])
 PEOPLE = st.sampled_from(["ann", "ben"])
 STATUSES = st.sampled_from(RoomStatus)
 WORKERS = st.integers(0, 2)
-SOMEBODY = st.none() | WORKERS
+WORKER = st.none() | WORKERS
 PLACES = st.integers(0, 50)
 
 
@@ -146,7 +146,7 @@ class StoreMachine(RuleBasedStateMachine):
         blocked=st.booleans(),
         to=st.sets(CHANNELS),
         activity=st.booleans(),
-        worker=SOMEBODY,
+        worker=WORKER,
     )
     def commit_events(
         self,

@@ -32,7 +32,7 @@ from roomkit_plugins.testing.contracts.store.driving import (
     NUMBERS,
     PEOPLE,
     PLACES,
-    SOMEBODY,
+    WORKER,
     WORKERS,
     StoreMachine,
 )
@@ -70,7 +70,7 @@ class LedgerMachine(StoreMachine):
     @precondition(lambda self: self._rows)
     @rule(
         number=NUMBERS,
-        worker=SOMEBODY,
+        worker=WORKER,
         place=PLACES,
         state=st.sampled_from(DeliveryState),
         fence=st.none() | st.integers(0, 5),
@@ -116,7 +116,7 @@ class LedgerMachine(StoreMachine):
             self._rows.append(f"{said.id}:sms")
 
     @precondition(lambda self: self._rows)
-    @rule(place=PLACES, state=st.sampled_from(DeliveryState), worker=SOMEBODY)
+    @rule(place=PLACES, state=st.sampled_from(DeliveryState), worker=WORKER)
     def complete(self, place: int, state: DeliveryState, worker: int | None) -> None:
         row = self._row(place)
 

@@ -123,10 +123,10 @@ class RoomsMachine(StoreMachine):
 
     # -- people -------------------------------------------------------------------------------
 
-    @rule(number=NUMBERS, channel=CHANNELS, who=PEOPLE, access=st.sampled_from(Access), anew=st.booleans())
-    def bind(self, number: int, channel: str, who: str, access: Access, anew: bool) -> None:
+    @rule(number=NUMBERS, channel=CHANNELS, who=PEOPLE, access=st.sampled_from(Access), is_new=st.booleans())
+    def bind(self, number: int, channel: str, who: str, access: Access, is_new: bool) -> None:
         bound = self._binding(self._room(number), channel, who, access=access)
-        self._same(lambda store: store.add_binding(bound) if anew else store.update_binding(bound))
+        self._same(lambda store: store.add_binding(bound) if is_new else store.update_binding(bound))
 
     @rule(number=NUMBERS, channel=CHANNELS)
     def unbind(self, number: int, channel: str) -> None:
@@ -137,10 +137,12 @@ class RoomsMachine(StoreMachine):
 
         self._same(remove)
 
-    @rule(number=NUMBERS, who=PEOPLE, channel=CHANNELS, anew=st.booleans())
-    def join(self, number: int, who: str, channel: str, anew: bool) -> None:
+    @rule(number=NUMBERS, who=PEOPLE, channel=CHANNELS, is_new=st.booleans())
+    def join(self, number: int, who: str, channel: str, is_new: bool) -> None:
         person = self._person(self._room(number), who, channel)
-        self._same(lambda store: store.add_participant(person) if anew else store.update_participant(person))
+        self._same(
+            lambda store: store.add_participant(person) if is_new else store.update_participant(person)
+        )
 
     @rule(who=PEOPLE, identity=st.none() | CHANNELS, after=st.none() | NUMBERS, limit=st.integers(0, 4))
     def find_people(self, who: str, identity: str | None, after: int | None, limit: int) -> None:
@@ -180,13 +182,13 @@ class RoomsMachine(StoreMachine):
 
     # -- work and marks -----------------------------------------------------------------------
 
-    @rule(number=NUMBERS, who=PEOPLE, status=st.sampled_from(TaskStatus), anew=st.booleans())
-    def task(self, number: int, who: str, status: TaskStatus, anew: bool) -> None:
+    @rule(number=NUMBERS, who=PEOPLE, status=st.sampled_from(TaskStatus), is_new=st.booleans())
+    def task(self, number: int, who: str, status: TaskStatus, is_new: bool) -> None:
         room_id = self._room(number)
         task = Task(
             id=f"{self._prefix}-{room_id}-{who}", room_id=room_id, title="t", status=status, created_at=NOW
         )
-        self._same(lambda store: store.add_task(task) if anew else store.update_task(task))
+        self._same(lambda store: store.add_task(task) if is_new else store.update_task(task))
         self._same(lambda store: store.list_tasks(room_id, status))
 
     @rule(number=NUMBERS, who=PEOPLE)

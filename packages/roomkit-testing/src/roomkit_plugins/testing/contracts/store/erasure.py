@@ -223,7 +223,7 @@ class ErasureContract(StoreSuite):
         who = new_id()
         await store.add_binding(binding(room.id, "sms", participant_id=who))
         await store.add_participant(Participant(id=who, room_id=room.id, channel_id="sms"))
-        await commit(store, room.id, remove_participants=[who, "nobody"])
+        await commit(store, room.id, remove_participants=[who, "unknown"])
         assert await store.list_participants(room.id) == []
         assert await store.find_sender_room_ids("sms", who) == [room.id]
         assert await store.find_participants(participant_id=who) == []

@@ -166,7 +166,7 @@ class FollowsContract(StoreSuite):
     async def test_every_follower_sees_each_event_once_and_in_order(
         self, store: ConversationStore, other: ConversationStore, room: Room, seed: int | None
     ) -> None:
-        """Whoever commits; signals of other workers may be lost, doubled and reordered."""
+        """On every worker; signals of other workers may be lost, duplicated and reordered."""
         realtime, locks = LossyRealtime(seed), InMemoryLockManager()
         kits = [_kit(each, locks, realtime) for each in (store, other)]
         if store.is_process_local:

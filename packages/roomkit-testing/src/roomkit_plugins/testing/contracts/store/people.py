@@ -117,8 +117,8 @@ class PeopleContract(StoreSuite):
     async def test_updating_somebody_who_is_not_there_is_an_error(
         self, store: ConversationStore, room: Room
     ) -> None:
-        with pytest.raises(ParticipantNotFoundError, match="nobody"):
-            await store.update_participant(Participant(id="nobody", room_id=room.id, channel_id="c"))
+        with pytest.raises(ParticipantNotFoundError, match="unknown"):
+            await store.update_participant(Participant(id="unknown", room_id=room.id, channel_id="c"))
         assert await store.list_participants(room.id) == []
 
     async def test_somebodys_participations_are_found_over_all_rooms(self, store: ConversationStore) -> None:
@@ -233,11 +233,11 @@ class PeopleContract(StoreSuite):
         assert await store.resolve_identity("email", address) is None
 
     async def test_linking_to_an_unknown_identity_is_an_error(self, store: ConversationStore) -> None:
-        nobody, address = new_id(), new_id()
-        with pytest.raises(IdentityNotFoundError, match=nobody):
-            await store.link_address(nobody, "sms", address)
+        unknown, address = new_id(), new_id()
+        with pytest.raises(IdentityNotFoundError, match=unknown):
+            await store.link_address(unknown, "sms", address)
         assert await store.resolve_identity("sms", address) is None
-        assert await store.get_identity(nobody) is None
+        assert await store.get_identity(unknown) is None
 
     async def test_a_deleted_identity_is_found_by_nothing(self, store: ConversationStore) -> None:
         """Neither by its id nor by an address; the addresses are free, other identities' stay."""
