@@ -63,7 +63,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the scenarios, show what was found, and return 1 when an aim was missed."""
+    """Run the scenarios, show the results, and return 1 when an aim was missed."""
     options = _parser().parse_args(arguments)
     effort = Effort(options.quick, options.share)
     findings: dict[str, Findings] = {}

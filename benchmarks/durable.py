@@ -1,4 +1,4 @@
-"""Durable stores on real disks, and what is said in their rooms: past the kit, as a kit does it."""
+"""Durable stores on real disks, and messages in their rooms: past the kit, as a kit does it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SOURCE = EventSource(channel_id="sms", channel_type=ChannelType.SMS, participan
 
 
 def message(room_id: str) -> RoomEvent:
-    """Return what somebody says in a room."""
+    """Return a message of a person in a room."""
     return RoomEvent(room_id=room_id, source=_SOURCE, content=TextContent(body=TEXT))
 
 
@@ -115,19 +115,19 @@ class Disk(Protocol):
         """What the store is called."""
 
     def store(self) -> SQLiteStore | PostgresStore:
-        """Return a new store, not open yet, that knows nothing of what is there."""
+        """Return a new store, not open yet, that has read nothing of its data."""
 
     async def lengthen(self, room_id: str, events: int) -> None:
         """Repeat the newest event of a room, with its deliveries, that many times.
 
-        Nobody may have the room in memory.
+        No store may have the room in memory.
         """
 
     async def size(self) -> int:
-        """Return the bytes of all that is kept, with its indexes and without what has been cleared away."""
+        """Return the bytes of all stored data, with its indexes and without removed data."""
 
     async def claim_by_hand(self) -> int:
-        """Give all pending deliveries to somebody, read them and their events, undo it; return how many."""
+        """Lease all pending deliveries to a worker, read them and their events, undo it; return how many."""
 
     async def pending(self) -> int:
         """Return how many deliveries have not ended."""

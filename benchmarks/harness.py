@@ -35,9 +35,9 @@ async def contest(
 
     CPU time of the process, so that waiting for a busy machine does not count; `time.perf_counter` for what
     is mostly waiting for a disk, or for another process. The collector is on,
-    as in production, but each round begins with an empty nursery and what was kept before is frozen:
-    nobody pays for another's garbage, nor for walking what the rounds before have left. The first,
-    unmeasured round fills caches and compiles what is compiled at first use.
+    as in production, but each round begins with an empty nursery and earlier objects are frozen:
+    no scenario pays for another's garbage, nor for walking the objects of earlier rounds. The first,
+    unmeasured round fills caches and compiles code that is compiled at first use.
     """
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for turn in range(rounds + 1):

@@ -82,7 +82,7 @@ def _grown(disk: Disk, lines: dict[str, list[tuple[float, float]]]) -> list[Figu
 async def _long_rooms(disk: Disk, sizes: list[int]) -> dict[int, str]:
     """Make a room of each size; the first events of each are committed, and repeated past the store.
 
-    The shortest is not quite empty: what is read of the newest events is to be as much as in the others.
+    The shortest is not quite empty: as many of the newest events are read as in the others.
     """
     async with disk.store() as store:
         worker = await store.open_lease(_LEASE)
@@ -280,7 +280,7 @@ async def _growing(disk: Disk, items: int) -> AsyncIterator[list[float]]:
 
 
 async def _idle_rooms(store: ConversationStore, rooms: int) -> float:
-    """Make rooms in which nobody has spoken; return the bytes of JSON that each of them is."""
+    """Make rooms without messages; return the bytes of JSON that each of them is."""
     plain = 0
 
     async def make() -> None:

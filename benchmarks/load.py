@@ -36,7 +36,7 @@ _MESSAGES = 10
 """What a person writes at least: there are fewer people where there are fewer messages."""
 _CONNECTIONS = 8
 _RATE = 100
-"""Webhooks a second while times are taken; what is measured is a queue if they come faster than they go."""
+"""Webhooks a second while times are taken; at a rate faster than they are served, a queue is measured."""
 _GOAL = 20.0
 _FLAT = 3_000.0
 """Bytes that a message may add to the server's memory: what SQLite and the allocator keep, and no backlog."""
@@ -81,7 +81,7 @@ async def load(effort: Effort) -> Findings:
 
 @dataclass(slots=True)
 class _Run:
-    """One run: what was sent, and what has been found of it."""
+    """One run: the messages sent, and those found."""
 
     vendor: TwilioSimulator
     file: Path

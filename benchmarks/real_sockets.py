@@ -39,7 +39,7 @@ type _Rounds = Mapping[tuple[str, int], Sequence[_Round]]
 async def real_sockets(effort: Effort) -> Findings:
     """A message from one client to one, and to a thousand; the server's CPU, and how long it takes."""
     sizes = effort.sizes(1, 10, 100, 300, 1000)
-    found: dict[tuple[str, int], list[_Round]] = defaultdict(list)  # bound: what is measured
+    found: dict[tuple[str, int], list[_Round]] = defaultdict(list)  # bound: the scenarios
     async with AsyncExitStack() as stack:
         started = await asyncio.gather(*(stack.enter_async_context(server(name)) for name in _MEASURED))
         served = dict(zip(_MEASURED, started, strict=True))

@@ -154,7 +154,7 @@ async def _stored(rooms: int) -> object:
 
 
 async def talked(rooms: int) -> object:
-    """Keep rooms in which somebody said one thing: two events, the attached channel's and the message."""
+    """Keep rooms with one message: two events, the attached channel's and the message."""
     sink = Sink()
     async with open_kit() as kit:
         channel = WebSocketChannel("ws0")

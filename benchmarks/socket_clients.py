@@ -140,7 +140,7 @@ class _Person:
         return self._read()
 
     def receive(self) -> bool:
-        """Read what has arrived; return whether the expected frame is complete."""
+        """Read the bytes that have arrived; return whether the expected frame is complete."""
         piece = self._socket.recv(65_536)
         if not piece:
             raise ConnectionError("the server closed a socket")

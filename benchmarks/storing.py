@@ -208,7 +208,7 @@ async def kit_rooms(kit: RoomKit, count: int) -> list[str]:
 
 
 def said(room_id: str) -> InboundMessage:
-    """Return what comes in for a room; the sender is known in no other one."""
+    """Return an inbound message for a room; the sender is known in no other one."""
     return InboundMessage(channel_id="ann", sender_id=f"ann of {room_id}", content=TextContent(body=TEXT))
 
 

@@ -1,4 +1,4 @@
-"""What more workers bring: processes of their own on one PostgreSQL, each with its share of what is said."""
+"""The gain of more workers: processes of their own on one PostgreSQL, each with its share of the messages."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ type _Flags = SynchronizedArray[int]
 class _Order:
     """What a worker is to do: for so many seconds, have people speak, each in any of their rooms.
 
-    Rooms are numbers. `in_turns`: nobody speaks where another one's message is under way.
+    Rooms are numbers. `in_turns`: no one speaks where another one's message is under way.
     """
 
     seconds: float
@@ -85,7 +85,7 @@ class _Round:
 
 @dataclass(slots=True)
 class _Seen:
-    """What was seen of the workers' sessions: the most of each, in numbers or seconds."""
+    """The highest figures of the workers' sessions, in numbers or seconds."""
 
     looks: int = 0
     sessions: int = 0
@@ -97,7 +97,7 @@ class _Seen:
 async def workers(effort: Effort) -> Findings:
     """One, two and four workers share forty rooms, and twenty people who speak in them."""
     seconds = 0.1 if effort.quick else 3.0
-    found: dict[tuple[str, int], list[_Round]] = defaultdict(list)  # bound: what is measured
+    found: dict[tuple[str, int], list[_Round]] = defaultdict(list)  # bound: the scenarios
     async with postgres_server() as server, AsyncExitStack() as stack:
         disk = PostgresDisk(await asyncio.to_thread(server.create_database))
         async with talking_kit(disk.dsn) as kit:
@@ -164,7 +164,7 @@ async def _measure(
     async with _watching(disk.dsn, seen):
         spoken = await asyncio.gather(*map(_ask, pipes, orders))
     server_cpu = cpu_of(server.pid) - before
-    while await disk.pending():  # noqa: ASYNC110  # a database tells nobody
+    while await disk.pending():  # noqa: ASYNC110  # a database sends no notification
         await asyncio.sleep(_LOOK)
     messages = sum(each.messages for each in spoken)
     return _Round(
@@ -201,12 +201,12 @@ async def _watching(dsn: str, seen: _Seen) -> AsyncIterator[None]:
 
 
 def cpu_of(pid: int) -> float:
-    """Return the seconds of CPU that a server and its children have taken; nan where nobody tells."""
+    """Return the seconds of CPU that a server and its children have taken; nan where it is unknown."""
     ticks = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             words = stat.read_text(errors="replace").rpartition(")")[2].split()  # proc(5), after the name
-        except OSError:  # it has ended meanwhile
+        except OSError:  # it has ended
             continue
         if int(words[1]) == pid:
             ticks += int(words[11]) + int(words[12])
@@ -266,7 +266,7 @@ async def _serve(dsn: str, rooms: Sequence[str], under_way: _Flags, pipe: Connec
 async def _speak(kit: RoomKit, rooms: Sequence[str], under_way: _Flags, order: _Order) -> _Spoken:
     loop = asyncio.get_running_loop()
     until, cpu = loop.time() + order.seconds, time.process_time()
-    took: list[float] = []  # bound: what is said in that time
+    took: list[float] = []  # bound: the messages of that time
 
     async def person(own: Sequence[int]) -> None:
         while (began := loop.time()) < until:
@@ -282,7 +282,7 @@ async def _speak(kit: RoomKit, rooms: Sequence[str], under_way: _Flags, order: _
 
 
 def _begin(own: Sequence[int], under_way: _Flags) -> int:
-    """Take a room in which nobody's message is under way, at any worker."""
+    """Take a room in which no message is under way, at any worker."""
     with under_way.get_lock():
         room = random.choice([each for each in own if not under_way[each]])
         under_way[room] = 1

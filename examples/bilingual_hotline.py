@@ -1,6 +1,6 @@
 """A bilingual hotline: callers text in their own language, and the desk reads along in English.
 
-The language belongs to the room: an agent sets it, and whoever has the conversation after it answers in it.
+The language belongs to the room: an agent sets it, and the next one to have the conversation answers in it.
 The interpreter is an agent as well; only the desk sees what it says.
 
 Prints:

@@ -60,7 +60,7 @@ async def main() -> None:
             if result.blocked and result.event is not None:
                 print(f"refused by {result.event.blocked_by}: {result.reason}")
 
-        # What was refused is kept for the record, and shown to no one.
+        # A refused message is kept for the record, and shown to no one.
         for event in await kit.get_timeline("lobby"):
             if event.source.channel_id == "web":
                 print(f"stored: {text_of(event.content)} ({event.status})")

@@ -2,7 +2,7 @@
 
 Prints:
     alice's socket sees agent: Hello Alice, I will take a note.
-    bob's socket sees alice: Can somebody note that the order is late?
+    bob's socket sees alice: Can someone note that the order is late?
     bob's socket sees agent: Hello Alice, I will take a note.
 """
 
@@ -48,7 +48,7 @@ async def main() -> None:
             channel_id="web",
             sender_id="alice",
             connection_id="alice's socket",
-            content=TextContent(body="Can somebody note that the order is late?"),
+            content=TextContent(body="Can someone note that the order is late?"),
         )
         # Returns when everything has settled. An open socket makes no room: one that is gone stays gone.
         await kit.process_inbound(message, room_id="orders", make_room=False)

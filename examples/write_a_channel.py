@@ -41,7 +41,7 @@ class PagerChannel(Channel):
 
     async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
         number = binding.metadata.get("pager")
-        if number is None:  # nobody to send to: trying again would not help
+        if number is None:  # no recipient: trying again would not help
             raise ProviderError("the binding has no pager", error_code=ErrorCode.INVALID_RECIPIENT)
         self.attempts += 1
         if self.attempts == 1:  # the vendor is busy: the kernel tries again
@@ -54,7 +54,7 @@ class PagerChannel(Channel):
 async def main() -> None:
     async with RoomKit(retry_policy=RetryPolicy(base_delay_seconds=0.01)) as kit:
         kit.register_channel(PagerChannel("pager"))
-        for room_id, metadata in (("on-call", {"pager": "7"}), ("nobody", {})):
+        for room_id, metadata in (("on-call", {"pager": "7"}), ("off-call", {})):
             await kit.create_room(room_id)
             await kit.attach_channel(room_id, "pager", metadata=metadata)
             await kit.send_event(room_id, "system", TextContent(body="Disk is full"))

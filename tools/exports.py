@@ -3,7 +3,7 @@
     uv run nox -s exports
 
 Three sources: `__all__` of the core's modules, the `lazy_names` of each plugin's `__init__`, and
-`catalogue.toml` for what is not built. All are read as text; nothing is imported.
+`catalogue.toml` for names that are not built. All are read as text; nothing is imported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def generate(tree: Tree) -> dict[Path, str]:
     files = {core / "_exports.py": _table(homes, built, dict(methods(tree)), brought, states)}
     documented = tree.catalogue["homes"]
     for module, home in documented.items():
-        path = core.joinpath(*module.split(".")[1:], "__init__.py")  # only packages explain what is missing
+        path = core.joinpath(*module.split(".")[1:], "__init__.py")  # only packages explain missing names
         if "mirrors" in home:
             files[path] = _mirror(home["about"], home["mirrors"], tree)
         else:

@@ -18,7 +18,7 @@ class Import:
     """One import of one name, wherever in the file it stands."""
 
     module: str
-    """What is imported, or imported from, in full."""
+    """The module imported, or imported from, in full."""
     line: int
     for_checkers: bool
     """Inside `if TYPE_CHECKING`."""

@@ -75,8 +75,8 @@ retention = "180d"
 `ROOMKIT_PROFILE` chooses one; without it the file counts as it stands. A name that is not there is refused.
 References of profiles that are not chosen are not read.
 
-The profile `prod` refuses what is fit for a laptop alone: secrets that are written into the file, settings
-that make a deployment insecure, such as `server.insecure_routes`, and rooms in memory unless
+The profile `prod` refuses settings that are fit for a laptop alone: secrets that are written into the file,
+settings that make a deployment insecure, such as `server.insecure_routes`, and rooms in memory unless
 `single_process` says that there is one worker. A config model of yours marks such a setting by
 `json_schema_extra={"insecure": "why"}`.
 

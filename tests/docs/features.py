@@ -1,4 +1,4 @@
-"""The overview of features: what is built, and what comes with a distribution that is not."""
+"""The overview of features: those that are built, and those of distributions that are not."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ TRIGGERS: dict[str, tuple[str, str]] = {
     "on_channel_muted": ("`RoomEvent`", "a channel was muted"),
     "on_channel_unmuted": ("`RoomEvent`", "a channel was unmuted"),
     "on_identity_ambiguous": ("`RoomEvent`", "a sender may be one of several; `kit.identity_hook` decides"),
-    "on_identity_unknown": ("`RoomEvent`", "nobody knows a sender; `kit.identity_hook` decides"),
+    "on_identity_unknown": ("`RoomEvent`", "a sender is unknown; `kit.identity_hook` decides"),
     "on_participant_identified": ("`RoomEvent`", "a participant was tied to an identity"),
     "on_task_created": ("`RoomEvent`", "a hook or an agent left a task, or `kit.add_task` added one"),
     "on_task_updated": ("`RoomEvent`", "`kit.update_task` changed a task"),
@@ -65,18 +65,18 @@ TRIGGERS: dict[str, tuple[str, str]] = {
     "on_handoff_rejected": ("`Handoff`", "a handoff was refused"),
     "on_task_delegated": ("`Task`", "work was given to another agent"),
     "on_task_completed": ("`DelegatedTaskResult`", "a delegated task was completed, failed or was cancelled"),
-    "on_speech_start": ("`VoiceSession`", "somebody began to speak"),
-    "on_speech_end": ("`VoiceSession`", "somebody stopped speaking"),
+    "on_speech_start": ("`VoiceSession`", "a person began to speak"),
+    "on_speech_end": ("`VoiceSession`", "a person stopped speaking"),
     "on_transcription": ("`TranscriptionEvent`", "speech became text"),
     "on_partial_transcription": ("`PartialTranscriptionEvent`", "speech is becoming text"),
     "on_vad_silence": ("`VADSilenceEvent`", "silence was detected"),
     "on_vad_audio_level": ("`VADAudioLevelEvent`", "the level the voice detector heard"),
-    "on_input_audio_level": ("`AudioLevelEvent`", "the level of what comes in"),
-    "on_output_audio_level": ("`AudioLevelEvent`", "the level of what goes out"),
+    "on_input_audio_level": ("`AudioLevelEvent`", "the level of inbound audio"),
+    "on_output_audio_level": ("`AudioLevelEvent`", "the level of outbound audio"),
     "before_tts": ("`str`", "a text is about to be spoken"),
     "after_tts": ("`str`", "a text was spoken"),
     "on_tts_cancelled": ("`TTSCancelledEvent`", "speaking was broken off"),
-    "on_barge_in": ("`BargeInEvent`", "somebody spoke into the answer"),
+    "on_barge_in": ("`BargeInEvent`", "a person spoke into the answer"),
     "on_speaker_change": ("`SpeakerChangeEvent`", "another person speaks"),
     "on_dtmf": ("`DTMFDetectedEvent`", "a key was pressed"),
     "on_turn_complete": ("`TurnCompleteEvent`", "a speaker has finished"),
@@ -109,7 +109,7 @@ REASONS: dict[str, str] = {
     "identity_challenge_sent": "the sender was asked who they are",
     "identity_rejected": "an identity hook rejected the sender without a reason of its own",
     "unknown_sender": "the resolver rejected the sender without a reason of its own",
-    "identity_hook_failed": "an identity hook raised or was late: nobody is let in by a hook that broke",
+    "identity_hook_failed": "an identity hook raised or was late: a failing hook admits no one",
     "content_type_mismatch": "the event's type and its content do not belong together",
     "target_event_not_found": "the event to edit or delete is not in the room",
     "target_not_amendable": "the event to edit or delete is no message, or is deleted",
@@ -208,10 +208,10 @@ def _kind(trigger: HookTrigger) -> str:
 def _framework_events() -> Iterator[str]:
     yield "# Framework events"
     yield ""
-    yield 'What the framework tells about itself: `@kit.on("type")`, or `@kit.on("*")` for all. A handler is'
-    yield "`async def (event: FrameworkEvent)`; it sees its events in order and delays nobody. The ids are on"
-    yield "the event (`room_id`, `channel_id`, `event_id`), the rest is in `event.data`."
-    yield "Plugins tell more under names of their own."
+    yield 'Events that the framework publishes: `@kit.on("type")`, or `@kit.on("*")` for all. A handler is'
+    yield "`async def (event: FrameworkEvent)`; it gets its events in order and delays no message. The ids"
+    yield "are on the event (`room_id`, `channel_id`, `event_id`), the rest is in `event.data`."
+    yield "Plugins publish more under names of their own."
     yield ""
     yield from _table(
         ("type", "what happened", "`data`"),

@@ -22,7 +22,7 @@ def test_no_name_is_made_up() -> None:
 
 
 def test_every_distribution_is_listed_with_what_it_brings() -> None:
-    """What is installed is known from the installation, not from a text."""
+    """The list of plugins comes from the installation, not from a text."""
     section = get_llms_txt().partition("## Installed here\n\n")[2]
     for plugin in Tree().plugins:
         assert plugin.name in LIBRARIES or f"- `{plugin.name}` 1.0.0: " in section

@@ -1,4 +1,4 @@
-"""The README promises what is there."""
+"""The README's promises hold."""
 
 from __future__ import annotations
 
