@@ -44,7 +44,7 @@ def test_the_agents_of_a_file_answer(roomkit, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message", "next_step"),
     [
-        (["--config", "FILE", "--agent", "nobody"], "has no agent 'nobody'; there are", "[agents.nobody]"),
+        (["--config", "FILE", "--agent", "unknown"], "has no agent 'unknown'; there are", "[agents.unknown]"),
         (["--config", "EMPTY"], "has no agent", "[agents.assistant]"),
         (["--config", "WRONG"], "did you mean 'agents'?", ""),
         (["--config", "MISSING"], "cannot be read", ""),

@@ -80,7 +80,7 @@ def test_the_gate_is_seen_at_work(roomkit):
 
 
 def test_two_people_take_turns(roomkit):
-    """By name, by `/as`, and by default; what is no message is told and stops nothing."""
+    """By name, by `/as`, and by default; a line that is no message is reported and stops nothing."""
     given = "one\nbob: two\n/as bob three\n/as bob\nfour\n/as carol\n/dance\n\nalice: five\n/quit\nnever\n"
     answer = roomkit("demo", "--json", given=given)
     found = records(answer)

@@ -41,7 +41,7 @@ HARMLESS: dict[str, tuple[str, ...]] = {
     "demo": ("--scripted",),
     "deliveries list": ("--room", ROOM),
     "deliveries show": ("DELIVERY",),
-    "deliveries retry": ("DELIVERY",),  # sends what was to be sent: nothing is lost by it
+    "deliveries retry": ("DELIVERY",),  # sends a pending delivery: nothing is lost by it
     "plugins doctor": (),
     "plugins info": ("channel:websocket",),
     "plugins list": (),
@@ -54,7 +54,7 @@ HARMLESS: dict[str, tuple[str, ...]] = {
     "store migrate": (),  # every row stays
     "store plan": (),
     "timers list": ("--all",),
-    "timers retry": ("--all",),  # fires what was set: nothing is lost by it
+    "timers retry": ("--all",),  # fires pending timers: nothing is lost by it
     "turns list": (),
     "turns resume": ("TURN", "--result", f"{CALL}={HOSTILE}"),
     "turns show": ("TURN",),
@@ -352,7 +352,7 @@ def test_what_a_failed_command_says_is_escaped(
 
 @pytest.mark.parametrize("words", [("deliveries", HOSTILE), (HOSTILE,), ("privacy", "erase", HOSTILE)])
 def test_wrong_usage_is_escaped(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """What was typed is quoted, and may come from a script."""
+    """The input is quoted, and may come from a script."""
     try:
         code = main(list(words))
     except SystemExit as ended:

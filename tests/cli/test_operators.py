@@ -183,8 +183,8 @@ def test_a_room_and_a_person_are_exported(roomkit: Run, worker: Worker, tmp_path
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert error(roomkit(*target, "--json"))["code"] == "output_failed"
     assert sorted(each.name for each in tmp_path.iterdir() if "jsonl" in each.name) == ["ann.jsonl"]
-    nobody = error(roomkit("privacy", "export", "--person", "nobody", "--json", *worker.store))
-    assert nobody["code"] == "participant_not_found"
+    unknown = error(roomkit("privacy", "export", "--person", "stranger", "--json", *worker.store))
+    assert unknown["code"] == "participant_not_found"
     others = ("--room", "r1", "--organization", "globex")
     assert error(roomkit("privacy", "export", *others, "--json", *worker.store))["code"] == "room_not_found"
 

@@ -59,7 +59,7 @@ async def test_an_agent_answers_from_the_process_that_serves_it(file: Path) -> N
             process.kill()
 
 
-@pytest.mark.parametrize("agent", ["local", "nobody"])
+@pytest.mark.parametrize("agent", ["local", "unknown"])
 def test_only_agents_with_an_executor_are_served(
     file: Path, roomkit: Callable[..., subprocess.CompletedProcess[str]], agent: str
 ) -> None:

@@ -30,7 +30,7 @@ type Poll = Callable[[int], Awaitable[Sequence[Update]]]
 
 
 class BotFeed(BaseSourceProvider):
-    """Long polling. An offset confirms what came before it, so it is kept after what it covers."""
+    """Long polling. An offset confirms the updates before it, so it is stored after them."""
 
     def __init__(self, channel_id: str, poll: Poll) -> None:
         super().__init__()

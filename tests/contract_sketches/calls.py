@@ -1,4 +1,4 @@
-"""A voice channel: it speaks answers while they are made, stops for the caller, and knows what was heard."""
+"""A voice channel: it speaks answers while they are made, stops for the caller, and knows the heard part."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ RATE = 10
 
 
 class Line(VoiceBackend):
-    """A backend whose peer is a test: it hears what was played, and speaks by `emit`."""
+    """A backend whose peer is a test: it hears the played audio, and speaks by `emit`."""
 
     gate = None
     allow_anonymous = True
@@ -128,7 +128,7 @@ class Ear(STTProvider):
 
 @dataclass
 class Speech:
-    """What is being spoken: how much was heard, whom to tell so, and whether the caller cut it."""
+    """The speech under way: how much was heard, whom to notify, and whether the caller cut it."""
 
     tell: Callable[[int], None] = field(default=lambda chars: None)
     heard: int = 0
@@ -248,7 +248,7 @@ class CallChannel(Channel):
                 await self._own.homes.leave(room_id)
 
     async def _play(self, session: VoiceSession, speech: Speech, words: str) -> None:
-        """Speak words that a gate lets pass, after what is being spoken; return when they were heard."""
+        """Speak words that a gate lets pass, after the speech under way; return when they were heard."""
         async with self._turns.setdefault(session.id, asyncio.Lock()):
             passed = await self._own.turns.run_gate(HookTrigger.BEFORE_TTS, words, room_id=session.room_id)
             if passed.allowed and not speech.is_cut:

@@ -123,7 +123,7 @@ def _is_errand(room: Room) -> bool:
 
 
 def _routed(event: RoomEvent, state: Mapping[str, Any], context: RoomContext) -> HookResult:
-    """Say who is asked: of an agent's words nobody, unless it hands over."""
+    """Say who is asked: after an agent's words no one, unless it hands over."""
     if event.source.channel_id == NAME:
         return HookResult.allow()
     if event.source.channel_id not in state["agents"]:

@@ -122,7 +122,7 @@ class LiveChannel(Channel):
                 self._own.tasks.spawn(self._use_tool(session, model, item), name=f"tool {item.name}")
 
     async def _write_down(self, session: VoiceSession, item: RealtimeTranscript) -> None:
-        """Commit what was said; no agent of the room is asked, because the model answers itself."""
+        """Commit the words; no agent of the room is asked, because the model answers itself."""
         event = RealtimeTranscriptionEvent(session, item.text, item.role, is_final=True, item_id=item.item_id)
         said = await self._own.turns.run_gate(
             HookTrigger.ON_TRANSCRIPTION,
@@ -169,7 +169,7 @@ class LiveChannel(Channel):
         return self.event_of(message, context)
 
     async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
-        """Give the model what was written in the room; it answers people only."""
+        """Give the model the messages written in the room; it answers people only."""
         live = self._live.get(binding.room_id)
         if live is None:
             raise NoHomeError(f"there is no call in room {binding.room_id!r}")

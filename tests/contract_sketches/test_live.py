@@ -77,7 +77,7 @@ async def test_a_text_agent_does_not_take_the_models_words_for_the_callers(worke
 
 @pytest.mark.virtual_time
 async def test_a_change_of_the_binding_on_any_worker_changes_the_conversation(workers: Workers) -> None:
-    """Without an entry in the timeline; what is written there reaches the model, too; a detach ends it."""
+    """Without an entry in the timeline; messages written there reach the model, too; a detach ends it."""
     model = Model()
     live, other = LiveChannel("live", model), LiveChannel("live", Model())
     kits = [await workers.start(each, RecordingChannel("sms")) for each in (live, other)]

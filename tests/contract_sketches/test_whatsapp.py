@@ -84,7 +84,7 @@ async def test_the_window_outlives_the_worker_that_heard_the_person(tmp_path: Pa
     vendor = Vendor(tmp_path / "sent")
     async with worker_on(tmp_path, whatsapp(vendor)) as kit:
         await vendor.is_asked(1)
-        room_id = await ann_writes(kit, 0)  # the vendor repeats what was not answered
+        room_id = await ann_writes(kit, 0)  # the vendor repeats unanswered webhooks
         binding = await kit.get_binding(room_id, "whatsapp")
         assert datetime.fromisoformat(binding.state["wrote_at"]) >= began
         await kit.send_event(room_id, "system", TextContent(body="It is late."))

@@ -167,7 +167,7 @@ class Clients:
 
     url: str
     said: dict[str, list[str]] = field(default_factory=dict)
-    """What was acknowledged, by room, in order. bound: one test"""
+    """The acknowledged messages, by room, in order. bound: one test"""
     failures: list[str] = field(default_factory=list)
     """Whatever was not answered with 2xx. bound: one test"""
 

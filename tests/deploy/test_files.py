@@ -165,7 +165,7 @@ _OPTIONS = ("--cached", "--others", "--exclude-standard")
 
 
 def _copy_tracked(target: Path) -> None:
-    """Copy what Containerfile.dockerignore lets through, of what is in the repository."""
+    """Copy the files of the repository that Containerfile.dockerignore lets through."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", *_OPTIONS, "packages", "*.toml", "uv.lock", "README.md", "LICENSE"],
         cwd=ROOT,

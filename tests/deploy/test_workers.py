@@ -48,7 +48,7 @@ async def retire(balancer: Balancer, worker: Worker) -> None:
 
 
 def assert_nothing_is_lost(clients: Clients, kept: Mapping[str, list[str]]) -> None:
-    """Every request was answered with 2xx, and each room has what was said once, in order."""
+    """Every request was answered with 2xx, and each room has each message once, in order."""
     assert clients.failures == []
     assert kept == clients.said
 
@@ -87,7 +87,7 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 async def test_a_new_version_joins_an_old_one_under_load_and_leaves_again(
     tmp_path: Path, postgres_dsn: str, older: Mapping[str, str]
 ) -> None:
-    """The store is migrated by the new one; old workers stay in use on it, and are what is left at last."""
+    """The store is migrated by the new one; old workers stay in use on it, and are left at the end."""
     async with fleet_of(tmp_path, postgres_dsn) as (fleet, balancer, clients):
         first = await balancer.add(await fleet.start(older))
         second = await balancer.add(await fleet.start(older))

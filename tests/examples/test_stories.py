@@ -28,7 +28,7 @@ def play(name: str) -> dict[str, list[str]]:
 
 
 def test_support_triage_shows_people_answers_and_no_handoffs(capsys):
-    """The phone shows what Ann wrote from her browser, too; nobody reads a summary."""
+    """The phone shows what Ann wrote from her browser, too; no one reads a summary."""
     seen = play("support_triage")
     answers = ["billing: The second payment, 30 EUR, goes back today.", "triage: We do, until noon."]
     assert seen["browser"] == answers

@@ -50,7 +50,7 @@ def _warnings() -> Iterator[list[str]]:
 
 
 def _answering(kind: str, *said: str, handler: Handler = _at_once) -> Observe:
-    """Return an observation of what an agent asks its models, and what comes of it."""
+    """Return an observation of an agent's requests to its models, and of the outcome."""
 
     async def observe(settings: Settings) -> object:
         agent: Any = await scripted_manager().acreate("channel", kind, settings, channel_id="agent")
@@ -85,7 +85,7 @@ def _asked(agent: Any) -> list[object]:
 
 
 def _words(content: Any) -> object:
-    """Return a message's content or what is in its parts."""
+    """Return a message's content or that of its parts."""
     return (
         content if isinstance(content, str) else [part.model_dump(exclude={"metadata"}) for part in content]
     )

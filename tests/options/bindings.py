@@ -105,7 +105,7 @@ async def _asked_twice(settings: Settings) -> object:
 
 
 async def _streamed(settings: Settings) -> object:
-    """Return what is shown of an answer before it is whole, where a gate reads answers."""
+    """Return the part of an answer shown before it is whole, where a gate reads answers."""
     bob = RecordingChannel("bob", streaming=True)
     agent = ScriptedIntelligence("agent", ["one two three"], streaming=True, word_delay=1)
     async with _a_room(settings, bob, agent) as kit:

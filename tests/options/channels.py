@@ -153,7 +153,7 @@ def _event() -> RoomEvent:
 
 
 def _account(twilio: TwilioSimulator, settings: Settings) -> dict[str, Any]:
-    """Return the settings of a simulated account, with what is given over them."""
+    """Return the settings of a simulated account, with the given ones over them."""
     given = {
         "account_sid": twilio.account_sid,
         "auth_token": twilio.auth_token,

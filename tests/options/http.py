@@ -1,4 +1,4 @@
-"""The HTTP channel and its provider: what is posted, and which webhooks are taken."""
+"""The HTTP channel and its provider: the requests posted, and the webhooks taken."""
 
 from __future__ import annotations
 

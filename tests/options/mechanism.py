@@ -1,6 +1,6 @@
 """How an option is tried: the component is made without and with a change of it, and both are observed.
 
-A component is made from its settings, as `roomkit.toml` makes it, and used. What is compared is what its
+A component is made from its settings, as `roomkit.toml` makes it, and used. The comparison is of what its
 user can notice: the bytes it sent, what it did, what state it left.
 """
 
@@ -34,7 +34,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Subject:
-    """One component, or one table that is no component, and how each of its options shows."""
+    """One component, or one table that is not a component, and how each of its options shows."""
 
     name: str
     """As `roomkit plugins list` has it: `ai:anthropic`; or the table: `kit`, `server`."""
@@ -56,13 +56,13 @@ class Subject:
 
 
 class Observations:
-    """Tries options, and remembers what was seen of the components without a change."""
+    """Tries options, and remembers the observations of components without a change."""
 
     def __init__(self) -> None:
         self._seen: dict[object, object] = {}  # bound: the options
 
     async def verdict(self, subject: Subject, option: str) -> str | None:
-        """Return what is wrong with an option; None where its change is observed.
+        """Return the fault of an option; None where its change is observed.
 
         What differs without a change proves nothing, so a component is first observed twice as it is.
         """
@@ -90,7 +90,7 @@ def declared_options(manager: PluginManager) -> dict[str, list[str]]:
 
 
 def unobserved(declared: Mapping[str, list[str]], subjects: Mapping[str, Subject]) -> Iterator[str]:
-    """Yield what is wrong with the tables of observations, as a whole."""
+    """Yield the faults of the tables of observations, as a whole."""
     for name, options in declared.items():
         known = subjects[name].changes if name in subjects else {}
         for option in options:

@@ -1,4 +1,4 @@
-"""What is scripted in a table of settings: a model, tools and an executor, of a plugin of the tests."""
+"""Components scripted in a table of settings: a model, tools and an executor, of a plugin of the tests."""
 
 from __future__ import annotations
 
@@ -124,5 +124,5 @@ class Found:
 
 @cache
 def scripted_manager() -> PluginManager:
-    """Return a manager of what is installed, and of what is scripted here."""
+    """Return a manager of the installed plugins, and of those scripted here."""
     return PluginManager(entry_points=[*entry_points(group="roomkit"), Found(_Plugin())])

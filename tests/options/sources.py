@@ -76,7 +76,7 @@ async def _run(source: Any, enough: int, *, patience: float = 20.0) -> tuple[Any
 
 
 def _streams(enough: int = 2) -> Observe:
-    """Return an observation of what the server of a stream is asked, and what comes of it."""
+    """Return an observation of the requests to the server of a stream, and of the outcome."""
 
     async def observe(settings: Settings) -> object:
         async with _Events() as server:
@@ -106,7 +106,7 @@ async def _connects_in_time(settings: Settings) -> object:
 
 
 def _talks(enough: int = 2) -> Observe:
-    """Return an observation of what the server of a web socket is asked, and what comes of it."""
+    """Return an observation of the requests to the server of a web socket, and of the outcome."""
 
     async def observe(settings: Settings) -> object:
         asked: list[object] = []

@@ -1,4 +1,4 @@
-"""Stores of one machine, and telemetry: what is on the disk, and what a busy or full one does."""
+"""Stores of one machine, and telemetry: the files on the disk, and the behaviour of a busy or full one."""
 
 from __future__ import annotations
 

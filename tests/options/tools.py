@@ -104,7 +104,7 @@ def _waiting(option: str) -> Observe:
 
 
 async def _over_http(settings: Settings) -> object:
-    """Return what a server is asked first, and what is offered of it."""
+    """Return the first requests to a server, and the tools offered of it."""
     async with _Server() as server:
         url = f"{settings['url']}".replace("{origin}", server.origin)
         tools: Any = await default_manager().acreate("tools", "mcp", {**settings, "url": url})
@@ -171,7 +171,7 @@ class _Site(HTTPSimulator):
 
 
 async def _fetched(settings: Settings) -> object:
-    """Return what is fetched from a server of this machine."""
+    """Return the outcome of fetching from a server of this machine."""
     async with _Site() as site:
         port = int(site.origin.rpartition(":")[2])
         allowed = [each.format(port=port) for each in settings.get("allow_hosts", ())]

@@ -43,7 +43,7 @@ _NOISE = {"host", "content-length", "x-stainless-retry-count", "traceparent"}
 
 
 def _asking(simulated: Callable[..., AISimulator], name: str, context: AIContext = _TALK) -> Observe:
-    """Return an observation: what came by the socket of a simulator, and what its user got."""
+    """Return an observation of the requests at a simulator's socket, and of the user's answer."""
 
     async def observe(settings: Settings) -> object:
         async with simulated(allow_unused=True) as simulator:

@@ -79,7 +79,7 @@ except ConfigError as error:
 
 
 def test_the_core_works_alone(core_alone: Environment) -> None:
-    """Nothing but its three dependencies: a star import works, and what is missing says what to install."""
+    """Nothing but its three dependencies: a star import works, and a missing name says what to install."""
     printed = core_alone.run(
         """
 from roomkit import *

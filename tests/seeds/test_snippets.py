@@ -136,7 +136,7 @@ await main()
 
 
 def test_hooks(kit_page: Page) -> None:
-    """The compliance check sees what is said, the other one only what comes by SMS."""
+    """The compliance check sees all messages, the other one only those by SMS."""
     kit_page.run("""\
 @kit.hook(HookTrigger.BEFORE_BROADCAST, name="compliance_check")
 async def check(event: RoomEvent, ctx: RoomContext) -> HookResult:
@@ -318,7 +318,7 @@ server.close()
 
 
 def test_resilience(kit_page: Page) -> None:
-    """The binding has what was said."""
+    """The binding has the given values."""
     kit_page.run("""\
 from roomkit import RetryPolicy, RateLimit
 

@@ -156,7 +156,7 @@ class Hotel:
         return get_conversation_state(await self.kit.get_room(room_id))
 
     async def timeline(self, room_id: str = "r1") -> list[str]:
-        """Return what was said in a room for everyone to see."""
+        """Return a room's messages that everyone may see."""
         events = await self.kit.get_timeline(room_id)
         return [spoken(each) for each in events if each.type == "message" and each.visibility == "all"]
 

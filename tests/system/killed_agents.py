@@ -32,7 +32,7 @@ HANDOFF = {"target": "clerk", "reason": "r", "summary": "s"}
 
 
 def lead(context: AIContext) -> AIResponse:
-    """Hand over whenever that is offered; else say what was said last."""
+    """Hand over whenever that is offered; else repeat the last message."""
     if any(tool.name == "handoff_conversation" for tool in context.tools):
         call = AIToolCall(id="c", name="handoff_conversation", arguments=HANDOFF)
         return AIResponse(content="", tool_calls=[call])

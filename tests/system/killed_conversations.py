@@ -61,7 +61,7 @@ class Worker:
         self.kit.hook(HookTrigger.AFTER_BROADCAST, HookExecution.ASYNC, name="decide")(self._decide)
 
     def effects(self, kind: str) -> list[str]:
-        """Return what was done outside, by all workers."""
+        """Return the effects outside, of all workers."""
         file = self.folder / kind
         return file.read_text().splitlines() if file.exists() else []
 

@@ -39,7 +39,7 @@ FAULTS: dict[str, str] = {}
 
 
 class Working(AnthropicAIProvider):
-    """A provider without a fault; what is asked, heard and raised goes through its methods."""
+    """A provider without a fault; requests, answers and errors go through its methods."""
 
     async def generate(self, context: AIContext) -> AIResponse:
         try:
@@ -257,7 +257,7 @@ class ForgetsTheSecondThought(Working):
         return dataclasses.replace(response, thinking_parts=response.thinking_parts[:1])
 
 
-# -- what is asked --------------------------------------------------------------------------------
+# -- requests -------------------------------------------------------------------------------------
 
 
 @planted("test_the_speaker_is_named")

@@ -112,7 +112,7 @@ CONTINUATIONS = {
 @pytest.mark.parametrize("way", CONTINUATIONS)
 @pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
 async def test_a_fallback_goes_on_where_a_vendors_stream_broke(way: str, streaming: bool) -> None:
-    """People see each word once, whatever the second model repeats; it is told what was said."""
+    """People see each word once, whatever the second model repeats; it reads the words so far."""
     overloaded = ProviderError("overloaded", error_code=ErrorCode.OVERLOADED)
     first = model(STORY, streaming=True, chunk_size=8, fail_after_chunks=CUT // 8, stream_error=overloaded)
     second = model(CONTINUATIONS[way], streaming=streaming, chunk_size=8, model_name="second")

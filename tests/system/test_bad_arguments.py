@@ -125,7 +125,7 @@ NOT_CALLED = {
 
 
 def kinds_of(annotation: object) -> set[object]:
-    """Return the types that an annotation names, without what is within a mapping or a sequence."""
+    """Return the types that an annotation names, without those inside a mapping or a sequence."""
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
         return {kind for each in typing.get_args(annotation) for kind in kinds_of(each)}

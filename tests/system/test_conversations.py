@@ -63,7 +63,7 @@ async def test_an_agent_that_does_nothing_but_hand_over_ends_its_turn_with_an_er
 
 
 async def test_ten_people_in_one_room_see_the_same_conversation() -> None:
-    """In the same order, whoever speaks at once; the agent reads who said what, and answers who asked."""
+    """In the same order, however many speak at once; the agent reads who said what, and answers who asked."""
     names = [f"p{number}" for number in range(9)]
 
     def answer(context: AIContext) -> str:

@@ -42,7 +42,7 @@ NO_WORD = "NO WORD: "
 
 
 class Damage(NamedTuple):
-    """What is done to a column; its text is also the id of the room that it is done to."""
+    """The damage to a column; its text is also the id of the damaged room."""
 
     table: str
     column: str
@@ -170,7 +170,7 @@ def in_sqlite(path: Path) -> Database:
         for table, column in found
         if table not in NOT_OF_ROOMS
         for how in (("cut", "list", "types", "long") if column == "data" else ("text",))
-        if (table, how) != ("participants", "cut")  # an index refuses what is not JSON
+        if (table, how) != ("participants", "cut")  # an index refuses text that is not JSON
     ]
 
     async def damage(all_of_them: Iterable[Damage]) -> None:
@@ -250,7 +250,7 @@ async def store(database: Database) -> AsyncIterator[ConversationStore]:
     await opened.close()
 
 
-# -- what goes on -----------------------------------------------------------------------------------
+# -- work that continues ----------------------------------------------------------------------------
 
 
 def reads(store: ConversationStore, room_id: str) -> dict[str, Callable[[], Awaitable[object]]]:

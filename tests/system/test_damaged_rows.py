@@ -141,7 +141,7 @@ RECORDS: dict[type[Record], str] = {
 IN_PLACE: dict[str, dict[type[Record], str]] = {
     "sqlite": {
         **dict.fromkeys(RECORDS, "data = substr(data, 1, 40)"),
-        Participant: "data = '[]'",  # an index refuses to be given what is not JSON
+        Participant: "data = '[]'",  # an index refuses text that is not JSON
     },
     "sqlite, wrong type": {
         ChannelBinding: "data = json_set(data, '$.access', 5)",

@@ -192,7 +192,7 @@ async def workers(
 async def ended(
     kit: RoomKit, kind: Callable[[Turn], Any], change: Callable[[], Awaitable[None]], *, at_once: bool
 ) -> tuple[InboundResult, list[str], Turn]:
-    """Make a change in the middle of an agent's turn; return what came of it, and what was seen."""
+    """Make a change in the middle of an agent's turn; return its outcome, and the words seen."""
     turn = Turn()
     kit.register_channel(kind(turn))
     for channel_id in ("alice", "bob", "bot"):
@@ -254,7 +254,7 @@ async def test_another_workers_change_ends_an_answer_at_its_next_step(
     result, shown, _ = await ended(kit, kind, lambda: change(other), at_once=False)
     row = row_of(result)
     if (change, kind) == (invisible, plain):
-        # Whether or not the other worker's signal comes before the turn ends, nobody is shown the answer.
+        # Whether or not the other worker's signal comes before the turn ends, no one is shown the answer.
         said = [each for each in await kit.get_timeline(ROOM) if each.id.endswith("-answer")]
         assert {each.visibility for each in said} <= {"none"}
         assert said or row.state is DeliveryState.SKIPPED

@@ -76,7 +76,7 @@ def on_sqlite(folder: Path, _: Callable[[], str]) -> tuple[ConversationStore, Tr
     store = SQLiteStore(folder / "rooms.db")
 
     async def find(text: str) -> list[str]:
-        await store.compact()  # until then, the index of the search keeps words of what was redacted
+        await store.compact()  # until then, the index of the search keeps words of redacted events
         with closing(sqlite3.connect(store.config.path)) as database:
             tables = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
             rows = [(table, database.execute(f"SELECT * FROM {table}").fetchall()) for (table,) in tables]
@@ -116,7 +116,7 @@ async def stored(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield Stored(kit, find)
 
 
-# -- a room in which everything quotes what is said --------------------------------------------------
+# -- a room in which everything quotes the messages --------------------------------------------------
 
 
 class Refusing(RecordingChannel):

@@ -278,7 +278,7 @@ def test_one_room_hammered_by_many_senders(plan):
 
 
 def check_answers(timeline, agents):
-    """Assert that each answer follows what it answers, and that nobody answered what they may not see."""
+    """Assert that each answer follows its question, and that no agent answered an event hidden from it."""
     events = {event.id: event for event in timeline}
     for event in timeline:
         if event.chain_depth:
@@ -421,7 +421,7 @@ class RoomMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(names), access=st.sampled_from(Access))
     def attach(self, name, access):
-        """A host's attachment replaces what was there."""
+        """A host's attachment replaces the one before."""
         if not self.open:
             with pytest.raises(RoomClosedError):
                 self.run(self.kit.attach_channel("r", name))

@@ -93,7 +93,7 @@ async def asked(store: ConversationStore, room_id: str, hidden: Sequence[Hidden]
 @examples(4)
 @given(hidden=RUNS)
 async def test_hidden_events_change_nothing(hidden: Sequence[Hidden]) -> None:
-    """Wherever they stand, however many there are, and whoever says them."""
+    """At any position, in any number, and by any author."""
     expected = await asked(InMemoryStore(), "plain", [])
     assert await asked(InMemoryStore(), "hidden", hidden) == expected
 

@@ -142,14 +142,14 @@ async def growth(load: Load, phases: int, conversations: int) -> list[float]:
     seen = []
     for _ in range(WARM_UP + phases):
         await load.phase(conversations)
-        await asyncio.sleep(60.0)  # what is put off is done
+        await asyncio.sleep(60.0)  # postponed work is done
         seen.append(held())
     return [(after - before) / conversations for before, after in pairwise(seen[WARM_UP - 1 :])]
 
 
 @pytest.fixture
 async def load(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Load]:
-    """What is kept of deleted rooms has bounds; they are lowered, so that they are reached in a phase."""
+    """Remains of deleted rooms have bounds; they are lowered, so that they are reached in a phase."""
     monkeypatch.setattr("roomkit_plugins.ai.transcript.MAX_TRANSCRIPTS", BOUND)
     monkeypatch.setattr("roomkit.kernel.flow.recipients._MOST_KNOWN", 1)  # emptied when it is full
     locks = InMemoryLockManager(max_locks=BOUND)

@@ -100,7 +100,7 @@ async def in_fastapi(twilio: TwilioSimulator, folder: Path) -> AsyncIterator[tup
 
 
 async def _story(build: Build, folder: Path) -> list[Any]:
-    """Lead a conversation by REST and webhooks; return what was answered and sent, without what is random."""
+    """Lead a conversation by REST and webhooks; return answers and messages sent, without random parts."""
     seen: list[Any] = []
     async with TwilioSimulator() as twilio, build(twilio, folder) as (kit, app, base):
         twilio.webhook_url = f"{SITE}{base}/webhooks/sms"
@@ -136,7 +136,7 @@ async def _story(build: Build, folder: Path) -> list[Any]:
                 await ask("PUT", f"/v1/rooms/{room}/channels/{channel}", json={"metadata": metadata})
             for token in ("", "", "forged"):  # the second is a redelivery
                 await webhook("Is anyone there?", token=token)
-            await kit.send_event(room, "system", TextContent(body="Ann waits."))  # settles what is under way
+            await kit.send_event(room, "system", TextContent(body="Ann waits."))  # settles work under way
             for path in ("", "/events", "/channels", "/participants", "/tasks"):
                 await ask("GET", f"/v1/rooms/{room}{path}")
             await ask("GET", f"/v1/deliveries?room_id={room}")
@@ -150,7 +150,7 @@ async def _story(build: Build, folder: Path) -> list[Any]:
 
 
 def _plain(said: object, room: str, base: str) -> str:
-    """Return what was said, without ids and times, nor the path where it is mounted."""
+    """Return the messages, without ids and times, nor the path where it is mounted."""
     text = repr(said).replace(room, "ROOM")
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
     text = re.sub(r'"duration_ms":[\d.e-]+', "DURATION", text)

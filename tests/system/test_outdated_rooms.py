@@ -125,7 +125,7 @@ async def test_a_message_that_another_worker_took_is_a_duplicate(make_kit: MakeK
 
 
 async def test_what_follows_a_commit_sees_what_others_said_before(make_kit: MakeKit) -> None:
-    """A delivery's context shows the newest messages, whoever took them."""
+    """A delivery's context shows the newest messages, of every worker."""
     async with AsyncExitStack() as stack:
         worker, other = await enter(stack, make_kit), await enter(stack, make_kit)
         await furnished(worker, "room")

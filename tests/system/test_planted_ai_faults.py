@@ -1,4 +1,4 @@
-"""The contract of AI providers finds what is wrong: each planted fault fails the test for it."""
+"""The contract of AI providers finds faults: each planted fault fails the test for it."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
 
 
 class Carrier(RecordingChannel):
-    """A vendor that counts its calls by room, and answers as it is told."""
+    """A vendor that counts its calls by room, and gives the scripted answer."""
 
     def __init__(self, answer: Callable[[RoomEvent], object] | None = None) -> None:
         super().__init__("sms")

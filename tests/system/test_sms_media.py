@@ -60,7 +60,7 @@ async def test_a_picture_is_kept_with_its_message(
 async def test_the_vendors_urls_are_no_exception_to_the_guard(
     twilio: TwilioSimulator, configure: Callable[..., TwilioConfig]
 ) -> None:
-    """A URL to this machine is refused, whoever signed the webhook; nothing is requested from there."""
+    """A URL to this machine is refused, whatever the webhook's signature; nothing is requested from there."""
     async with imported(twilio, configure(), PinnedFetch()) as (kit, event, report):
         assert (report.type, report.data["code"]) == ("media_import_failed", "fetch_refused")
         assert (await kit.store.get_event(event.id)).content == event.content

@@ -140,7 +140,7 @@ async def town(bus):
 
 
 async def test_everybody_sees_the_same(town):
-    """Whoever says it, wherever: once each, in one order, and large things too."""
+    """From any sender on any worker: once each, in one order, and large messages too."""
     first, second, third = await town(3)
     texts = ["one", "two", "ж" * 20_000, "four"]
     async with first.client("ann") as ann, second.client("ben") as ben, third.client("cid") as cid:
@@ -163,7 +163,7 @@ async def test_typing_is_seen_on_other_workers(town):
         second.client("ben") as ben,
         second.client("cid", room="other") as cid,
     ):
-        # Whoever is acknowledged listens for signals.
+        # An acknowledged client receives signals.
         for one in (ann, ben, cid):
             await one.send(type="message", text="hi", client_id="m1")
             await one.next("ack")

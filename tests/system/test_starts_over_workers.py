@@ -50,7 +50,7 @@ class Counting(RecordingChannel):
 async def test_a_channel_that_is_broken_here_delivers_elsewhere(
     workers: Callable[..., Callable[[], RoomKit]], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """What was committed here before, while and after its start failed goes out there once, in order."""
+    """Messages committed here before, while and after its start failed go out there once, in order."""
     make = workers(tmp_path, lambda: request.getfixturevalue("postgres_store_dsn"))
     broken, whole = Failing(), Counting()
     async with make() as here:

@@ -187,13 +187,13 @@ async def test_the_claim_of_a_person_is_erased_with_them(workers: Workers) -> No
 class Interrupted(RecordingChannel):
     """Makes the event of a message only after something else was done, once."""
 
-    meanwhile: Callable[[], Awaitable[object]] | None = None
+    between: Callable[[], Awaitable[object]] | None = None
 
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
         """Run what the test wants to come between the message's routing and its commit."""
-        meanwhile, self.meanwhile = self.meanwhile, None
-        if meanwhile is not None:
-            await meanwhile()
+        between, self.between = self.between, None
+        if between is not None:
+            await between()
         return await super().handle_inbound(message, context)
 
 
@@ -221,7 +221,7 @@ async def test_a_message_that_its_room_ends_before_opens_another(
         await first.store.update_participant(person.replace(connected_via=("sms",), channel_id="sms"))
     fax = second.get_channel("fax")
     assert isinstance(fax, Interrupted)
-    fax.meanwhile = lambda: ENDS[end](first, room_id)
+    fax.between = lambda: ENDS[end](first, room_id)
     result = await second.process_inbound(said("+1", "two", channel="fax", key="k"))
     assert (result.blocked, result.reason) == (False, None)
     assert result.event is not None
@@ -242,7 +242,7 @@ async def test_a_message_that_names_its_room_is_refused_when_that_ends(
     await first.attach_channel("r", "fax")
     fax = second.get_channel("fax")
     assert isinstance(fax, Interrupted)
-    fax.meanwhile = lambda: ENDS[end](first, "r")
+    fax.between = lambda: ENDS[end](first, "r")
     result = await second.process_inbound(said("+1", channel="fax"), room_id="r")
     assert (result.blocked, result.reason, result.event) == (True, reason, None)
     assert len(await first.store.find_rooms()) == 1

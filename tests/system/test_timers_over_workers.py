@@ -217,7 +217,7 @@ async def test_a_store_that_fails_in_a_sweep_keeps_no_timer(
         patch.setattr(store, method, fails)
         with suppress(StoreError):
             await kit.sweep_room_timers()
-    if method == "claim_timers":  # what was claimed is not known, so the lease begins again
+    if method == "claim_timers":  # the outcome of the claim is unknown, so the lease begins again
         async with asyncio.timeout(30):
             await begun.wait()
     await kit.sweep_room_timers()

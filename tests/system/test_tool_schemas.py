@@ -77,7 +77,7 @@ def ordered(order: Order, use: ToolUse, folders: list[Folder], express: bool = F
     """Take an order.
 
     Args:
-        order: What is ordered.
+        order: The items ordered.
         express: Whether it is urgent.
     """
     return order.pet.kind
@@ -145,7 +145,7 @@ GOOD = AITool(name="good", description="A good tool.", parameters=fields(city={"
 
 
 def test_a_schema_that_is_no_unicode_text_makes_no_tool() -> None:
-    """No vendor could be sent it: the author is told the place."""
+    """No vendor takes it: the error names the position."""
     with pytest.raises(ValidationError, match=r"properties\.a\.description is not valid Unicode text"):
         AITool(name="halves", parameters=fields(a={"type": "string", "description": "a\ud83d"}))
 

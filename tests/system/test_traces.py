@@ -1,4 +1,4 @@
-"""What is declared of telemetry is done: each kind of span and each attribute is seen in one conversation."""
+"""Declared telemetry is emitted: each kind of span and each attribute is seen in one conversation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_BUILT = {
 THE_CALLERS = {SpanKind.CUSTOM}
 UNSEEN_PREFIXES = ("stt.", "tts.", "pipeline.", "realtime.", "backend.")
 PERSONAL = {Attr.DELIVERY_RECIPIENT}
-"""Declared for providers that know it; the kernel records nobody's address."""
+"""Declared for providers that know it; the kernel records no addresses."""
 OF_VOICE = {Attr.SESSION_ID}
 ARGUMENTS = {Attr.ROOM_ID, Attr.CHANNEL_ID}
 """Which are fields of the span, but for a room that is known only later."""

@@ -264,7 +264,7 @@ async def test_a_signed_request_that_makes_no_message_is_refused(
 
 
 async def test_a_request_that_is_too_large_is_refused_unread(twilio: TwilioSimulator) -> None:
-    """By the kit's limit, whoever signed it."""
+    """By the kit's limit, with any signature."""
     config = TwilioConfig(account_sid=twilio.account_sid, auth_token=twilio.auth_token)
     async with RoomKit(max_webhook_bytes=2_000) as kit:
         kit.register_channel(SMSChannel("sms", provider=TwilioSMSProvider(config)))

@@ -47,7 +47,7 @@ __all__ = ["FILE", "MESSAGES", "SCENARIOS", "Meter", "limits", "measured", "mete
 
 FILE = Path(__file__).with_name("cost.toml")
 MESSAGES = 10
-"""How many messages are counted together, so that what is done for every few messages shows."""
+"""How many messages are counted together, so that work done for every few messages shows."""
 _WARM_UP = 6
 _ROOM = "support-4711"
 _TOOL = 4  # one of the ids that sys.monitoring leaves to programs

@@ -26,8 +26,8 @@ _PATIENCE = 60.0
 class Grove(House):
     """Each of its gardeners plays one tree after another; a command goes to any worker.
 
-    What has a key is repeated to another worker until it is answered, as a vendor does; of any other
-    command that a worker took to its grave, the verdict does not know what came.
+    A command with a key is repeated to another worker until it is answered, as a vendor does; the
+    outcome of another command that died with its worker is unknown to the verdict.
     """
 
     def __init__(self, store: Mapping[str, Any], *, gardeners: int, lease_seconds: float, seed: int) -> None:
@@ -60,7 +60,7 @@ class Grove(House):
         return self._reported[command.label]
 
     async def _do(self, command: TreeCommand) -> bool:
-        """Have a worker carry out a command; return whether it said what came of it."""
+        """Have a worker carry out a command; return whether it reported the outcome."""
         able = [worker for worker in self.workers if not worker.paused and not worker.lost.is_set()]
         if not able:
             return False

@@ -290,7 +290,7 @@ class House:
         if waiting is not None and not waiting.done():
             waiting.set_result("ack" in message)
 
-    # -- what is said -------------------------------------------------------------------------
+    # -- messages -----------------------------------------------------------------------------
 
     @asynccontextmanager
     async def at_work(self, workers: int, *, version: Version | None = None) -> AsyncIterator[None]:
@@ -320,7 +320,7 @@ class House:
             self._server.close()
 
     def _talks(self) -> Iterable[Coroutine[Any, Any, None]]:
-        """Return what goes on at the workers, all at the same time."""
+        """Return the work under way at the workers, all at the same time."""
         return [self._talk(room_id) for room_id in self.rooms]
 
     async def _talk(self, room_id: str) -> None:
@@ -445,7 +445,7 @@ class House:
                 lost = set(self.acknowledged[room_id]) - said
                 assert not lost, f"acknowledged and not there: {sorted(lost)}"
                 numbers = [int(key.rpartition(":")[2]) for key in keys if key.startswith("in:person:")]
-                assert numbers == sorted(numbers), f"what was said in {room_id} is out of order: {numbers}"
+                assert numbers == sorted(numbers), f"the messages of {room_id} are out of order: {numbers}"
                 assert room is not None
                 assert room.event_count == len(timeline)
                 assert [event.index for event in timeline] == list(range(len(timeline)))

@@ -133,7 +133,7 @@ class Carrier(Channel):
 
     @override
     async def handle_inbound(self, message: InboundMessage, context: RoomContext) -> RoomEvent:
-        raise NotImplementedError("nobody writes to a carrier here")
+        raise NotImplementedError("no inbound message comes by a carrier here")
 
     @override
     async def deliver(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> ChannelOutput:
@@ -241,7 +241,7 @@ async def _obey(player: Player, message: Mapping[str, Any]) -> None:
 
 
 def _show(name: str, kit: RoomKit) -> None:
-    """Say what the worker is at, for whoever looks into why it does not come to an end."""
+    """Print the worker's tasks, to debug why it does not end."""
     lease = kit._kernel.ground.lease
     sys.stderr.write(f"{name}: worker {lease.worker_id}, in force {lease.in_force}\n")
     for key, lane in kit._kernel.work.lanes._lanes.items():

@@ -1,4 +1,4 @@
-"""A call on a worker that is killed: what is said to it is neither lost nor taken for said."""
+"""A call on a worker that is killed: messages to it are neither lost nor recorded as spoken."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def working(store: Mapping[str, Any]) -> AsyncIterator[tuple[RoomKit, Voic
 
 
 async def _take_a_call(store: Mapping[str, Any]) -> None:
-    """Have a call for as long as the process lives, and write what is said to it, a line each."""
+    """Have a call for as long as the process lives, and write the messages to it, a line each."""
     async with working(store) as (_, voice):
         await voice.answer("r")
         voice.said.put_nowait("taken")
@@ -117,7 +117,7 @@ async def test_what_is_said_to_a_call_outlives_its_worker(store: Mapping[str, An
             while said[-1] != "7":
                 said.append(await voice.said.get())
         assert said[-3:] == ["5", "6", "7"]
-        assert said == sorted(said)  # what was said, but not recorded when the worker was killed, comes first
+        assert said == sorted(said)  # those spoken, but not recorded when the worker was killed, come first
     async with working(store) as (kit, _):
         rows = await kit.list_deliveries("r", channel_id="voice", limit=100)
         assert [row.state for row in rows] == [DeliveryState.SENT] * 8

@@ -100,7 +100,7 @@ async def working(
 async def _until[R](look: Callable[[], Awaitable[R]], seconds: float = 40.0) -> R:
     """Return what `look` finds, once it finds anything."""
     async with asyncio.timeout(seconds):
-        while not (found := await look()):  # noqa: ASYNC110  # other processes do what is waited for
+        while not (found := await look()):  # noqa: ASYNC110  # the wait is for other processes
             await asyncio.sleep(0.05)  # other processes
         return found
 

@@ -1,4 +1,4 @@
-"""Workers that are killed while they send what was scheduled: another one sends it, and it is there once."""
+"""Workers that are killed while they send a scheduled message: another one sends it, once."""
 
 from __future__ import annotations
 

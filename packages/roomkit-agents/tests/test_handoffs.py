@@ -101,7 +101,7 @@ async def test_two_agents_do_not_hand_a_conversation_to_and_fro() -> None:
 
 
 async def test_a_handoff_whose_answer_would_be_too_deep_in_the_chain_is_refused() -> None:
-    """The person has an answer, by the last agent that the chain has room for; else nobody would answer."""
+    """The person has an answer, by the last agent that the chain has room for; else no agent would answer."""
     names = [f"a{number}" for number in range(6)]
     agents = [agent(name, hands_to(after), f"{name} answers") for name, after in pairwise([*names, "a0"])]
     stage = Stage(*agents)

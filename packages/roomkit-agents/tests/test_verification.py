@@ -141,7 +141,7 @@ def streaming(request: Any) -> bool:
 
 
 async def test_a_code_by_sms_lets_the_tool_run(streaming: bool) -> None:
-    """The model is told why it waits; it is asked again once the person has answered at the socket."""
+    """The model reads why it waits; it is asked again once the person has answered at the socket."""
     bank = Bank(TRANSFER, "We sent you a code.", TRANSFER, "It is done.", streaming=streaming)
     async with bank.kit:
         await bank.open()

@@ -88,7 +88,7 @@ class ScriptedTurns(Turns):
 
 
 class ScriptedServices(Services):
-    """The kit as a channel sees it, without a kit: what is reported is kept."""
+    """The kit as a channel sees it, without a kit: reports are kept."""
 
     turns: ScriptedTurns
 
@@ -155,7 +155,7 @@ def check_shape(messages: Sequence[AIMessage]) -> None:
 
 @dataclass
 class Heard:
-    """What came of one turn."""
+    """The outcome of one turn."""
 
     text: str = ""
     pieces: list[str] = field(default_factory=list)

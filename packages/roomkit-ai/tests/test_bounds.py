@@ -122,7 +122,7 @@ def test_a_bound_that_lets_nothing_happen_is_refused(settings):
 
 
 class Looping(MockAIProvider):
-    """A model that calls a tool in every round, whatever it is told."""
+    """A model that calls a tool in every round, whatever the result says."""
 
     async def generate(self, context):
         self.calls.append(context)

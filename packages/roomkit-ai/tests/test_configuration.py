@@ -43,7 +43,7 @@ description = "Looks."
 
 @pytest.fixture
 def manager():
-    """Return a plugin manager that has found what is installed."""
+    """Return a plugin manager that has found the installed plugins."""
     return default_manager()
 
 

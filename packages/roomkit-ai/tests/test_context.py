@@ -1,4 +1,4 @@
-"""What a model is told: settings, history, speakers, every kind of content, and nothing hidden."""
+"""The request to a model: settings, history, speakers, every kind of content, and nothing hidden."""
 
 from __future__ import annotations
 

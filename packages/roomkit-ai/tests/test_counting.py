@@ -62,7 +62,7 @@ async def test_the_vendor_counts(room):
 
 
 async def test_only_new_events_are_counted(room):
-    """One request a turn for what is new, together, and none without anything new."""
+    """One request a turn for all new events together, and none without new ones."""
     counter = Counter()
     memory = budgeted(counter)
     say(room, 21)

@@ -49,7 +49,7 @@ async def test_a_tool_that_hangs_is_interrupted(stage, script):
 
 
 async def _stubborn(until):
-    """Hang until then, whoever cancels it."""
+    """Hang until then, also when it is cancelled."""
     while not until.is_set():
         with suppress(BaseException):
             await until.wait()

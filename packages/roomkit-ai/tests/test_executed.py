@@ -193,7 +193,7 @@ async def test_what_was_lost_in_mid_answer_is_reported_and_not_said_again(farm: 
     asking = asyncio.ensure_future(said(agent, "Hi", kit=kit))
     await asyncio.sleep(5)
     for turn in farm.table.turns.values():
-        turn.token += 1  # as if its process had been paused: the lease is another's, and nobody renews it
+        turn.token += 1  # as if its process had been paused: the lease is another's, and is not renewed
     answers, result = await asking
     assert answers == ["abcFrom here."]
     assert result.error is None

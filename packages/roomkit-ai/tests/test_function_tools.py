@@ -138,7 +138,7 @@ async def results(tools: list[Any], *calls: tuple[str, dict[str, Any]], **option
 
 
 async def test_an_agent_calls_plain_functions_of_both_kinds() -> None:
-    """With values of the annotated types; what they return is told as JSON, or as it is."""
+    """With values of the annotated types; the model gets the result as JSON, or as it is."""
 
     def distance(a: Point, b: Point, when: date, unit: Literal["km", "m"] = "km") -> str:
         """Measure."""

@@ -1,4 +1,4 @@
-"""What goes before the current event: filtered once, and again whatever another memory made of it."""
+"""The history before the current event: filtered once, and again after a memory of another author."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Foreign(MemoryProvider):
 
 
 class Kept(MemoryProvider):
-    """Another's memory that returns what ours found in its first turn, to whoever asks, for ever."""
+    """A foreign memory that returns the events of its first turn to every agent, for ever."""
 
     def __init__(self):
         self.found = None

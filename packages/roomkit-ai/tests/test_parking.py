@@ -146,7 +146,7 @@ async def test_text_before_the_call_is_said_at_once_and_once(kit, join, script):
 
 
 async def test_later_messages_are_ordinary_turns(kit, join, script):
-    """The lane is free; the turn that continues reads what was said since."""
+    """The lane is free; the turn that continues reads later messages too."""
     provider, turn = await ask_one(kit, join, script, text="I ask.")
     await kit.process_inbound(message("what time is it?"))
     assert await said(kit) == ["I ask.", "It is approved."]  # the model's second answer, to the question
@@ -308,7 +308,7 @@ async def test_a_wrong_result_changes_nothing(kit, join, script, results, words)
 
 @pytest.mark.parametrize(
     "deadline", [datetime(2030, 1, 1), "soon", None], ids=["naive", "text", "none"]
-)  # what is wrong with it
+)  # the fault
 async def test_a_park_without_a_usable_deadline_is_a_failed_call(kit, join, script, deadline):
     provider = await join(
         script.calls("ask"), script.says("sorry"), tools=[(script.tool("ask"), parks(Park("x", deadline)))]
@@ -407,7 +407,7 @@ async def test_hooks_see_a_call_when_it_has_its_result(kit, join, script):
 
 
 class TestWhoMayAnswer:
-    """The person who was asked, by what they reply to or by a code; nobody by a code alone."""
+    """The person who was asked, by a reply or by a code; no one by a code alone."""
 
     @pytest.fixture
     async def answer(self, kit, join, script):

@@ -1,4 +1,4 @@
-"""Second chances: retry, fallback, compaction; and what is never done twice."""
+"""Second chances: retry, fallback, compaction; and what never happens twice."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ async def test_a_picture_to_be_answered_goes_to_a_fallback_that_sees(stage, pick
 
 
 async def test_what_was_said_is_never_said_again(new_stage):
-    """A stream that broke is not begun again; without a fallback the words that were seen stay alone."""
+    """A stream that broke is not restarted; without a fallback the words that were seen stay alone."""
     stage = new_stage(streaming=True)
     provider = stage.provider("Hello.", chunk_size=3, fail_after_chunks=1, stream_error=failing())
     heard = await stage.ask(stage.agent(provider, retry_policy=RETRY), "Hi", catch=True)

@@ -1,4 +1,4 @@
-"""An agent finds what was said long ago: by words, in its own room, and only what it may see."""
+"""An agent finds messages of long ago: by words, in its own room, and only those it may see."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ async def test_a_budget_holds_for_what_is_found():
 
 
 async def test_the_window_gives_way_to_what_is_found():
-    """Within a budget of both, what was found counts against it."""
+    """The messages found count against a budget of both."""
     inner = RetrievalMemory(SlidingWindowMemory(20), max_tokens=60)
     house = House(memory=BudgetAwareMemory(inner, 160, safety_margin_ratio=0.0, min_events=1))
     await house.open()

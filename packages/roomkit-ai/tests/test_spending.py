@@ -1,4 +1,4 @@
-"""Money: what an answer cost, what is not known, and the budgets that end a loop."""
+"""Money: the cost of an answer, unknown prices, and the budgets that end a loop."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def busy(stage, script, **options):
     ],
 )
 def test_what_a_request_costs(usage, cost):
-    """Each kind of token at its price; what has none is not free, but unknown."""
+    """Each kind of token at its price; one without a price is not free, but unknown."""
     assert cost_of(usage, PRICE) == (None if cost is None else pytest.approx(cost))
     assert cost_of(usage, None) is None
 
@@ -84,7 +84,7 @@ async def test_an_answer_that_was_not_counted_has_no_cost(stage, script):
 
 
 async def test_a_turn_ends_at_its_budget(stage, script):
-    """Before the next request; what was said stays, and the error says what to do."""
+    """Before the next request; the words so far stay, and the error says what to do."""
     provider, agent = busy(stage, script, max_turn_cost=5.5 * REQUEST)
     heard = await stage.ask(agent, "Hi", catch=True)
     assert isinstance(heard.error, BudgetError)
@@ -134,7 +134,7 @@ def test_budgets_that_cannot_work_are_refused(new_stage, fields):
 
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_a_room_has_a_budget_for_all_its_turns(streaming):
-    """Of all its agents; what was spent is kept with the room, and another room has its own."""
+    """Of all its agents; costs are kept with the room, and another room has its own."""
     providers = [MockAIProvider(["Hello."], streaming=streaming) for _ in range(2)]
     async with RoomKit() as kit:
         kit.register_channel(RecordingChannel("web"))

@@ -95,7 +95,7 @@ async def test_cancel_interrupts_a_generation(stage):
 
 
 async def test_cancel_interrupts_a_tool(stage, script):
-    """What was said before stands, with the reason of its end."""
+    """The words before it stand, with the reason of its end."""
     hang = Hang()
 
     async def handler(name, arguments):
@@ -140,7 +140,7 @@ async def test_without_work_there_is_nothing_to_steer(stage):
     asking = asyncio.create_task(stage.ask(agent, "Hi"))
     await hang.reached.wait()
     assert not await agent.steer(InjectMessage("x"), room_id="r2")
-    assert not await agent.steer(Cancel(), loop_id="nobody")
+    assert not await agent.steer(Cancel(), loop_id="unknown")
     hang.release()
     assert (await asking).text == "Hello from AI"
     assert not await agent.steer(InjectMessage("x"), room_id="r1")

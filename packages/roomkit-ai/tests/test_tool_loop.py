@@ -1,4 +1,4 @@
-"""Tools: what is offered, what is run, what the model is told, and how the loop ends."""
+"""Tools: which are offered and run, the results that the model gets, and how the loop ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may use which tool: policy, roles and gates guard what is offered and what is run."""
+"""Who may use which tool: policy, roles and gates guard offers and calls."""
 
 from __future__ import annotations
 

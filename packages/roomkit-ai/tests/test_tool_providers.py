@@ -81,7 +81,7 @@ async def test_an_agent_offers_its_own_tools_first_and_then_the_providers(stage,
 
 
 async def test_a_withheld_tool_is_neither_shown_nor_run_until_its_offer_changes(stage, script):
-    """Whoever brings it; and the next request of the same turn offers it."""
+    """Of any origin; and the next request of the same turn offers it."""
     provider = stage.provider(
         script.calls("vault_read"), script.calls("open"), script.calls("vault_read"), script.says("ok")
     )

@@ -43,7 +43,7 @@ CONTEXT = AIContext(messages=[AIMessage(role="user", content="Hi")], tools=[AITo
 
 
 async def recorded(simulator: AnthropicSimulator, fields: dict[str, Any]) -> object:
-    """Ask with a configuration, and return what came over the wire."""
+    """Ask with a configuration, and return the requests on the wire."""
     provider = AnthropicAIProvider(
         AnthropicConfig(
             **{"api_key": simulator.api_key, "base_url": simulator.base_url, **fields}  # type: ignore[arg-type]

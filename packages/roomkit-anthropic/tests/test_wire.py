@@ -1,4 +1,4 @@
-"""Requests: what a context becomes, and what is refused before it is sent."""
+"""Requests: what a context becomes, and refusals before anything is sent."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from roomkit.plugins import hookimpl
 
 @hookimpl
 def roomkit_commands(cli):
-    cli.add("greet", "acme_module:configure", summary="Greet somebody.")
+    cli.add("greet", "acme_module:configure", summary="Greet a person.")
     cli.add("greet loudly", "acme_module:configure_loudly", summary="Shout.")
 
 def configure(parser):
@@ -29,8 +29,8 @@ def configure_loudly(parser):
     parser.set_defaults(run=lambda args: 0 if print("HELLO") is None else 1)
 
 def run(args):
-    if args.name == "nobody":
-        raise RuntimeError("there is nobody")
+    if args.name == "no one":
+        raise RuntimeError("there is no one")
     if args.name == "mallory":
         from roomkit import RoomNotFoundError
         raise RoomNotFoundError("no room 'x': create_room first")
@@ -116,14 +116,14 @@ def test_a_plugins_command_runs(roomkit):
 def test_a_command_that_fails_says_so_in_one_line(roomkit):
     """What RoomKit refuses says what to do by itself; a bug says how to show it."""
     roomkit.install("acme", GREETING)
-    refused, bug = roomkit("greet", "mallory"), roomkit("greet", "nobody")
+    refused, bug = roomkit("greet", "mallory"), roomkit("greet", "no one")
     advice = "check the id, and which store --store or --config names"
     assert (refused.code, refused.err) == (1, f"roomkit: no room 'x'\n  {advice}\n")
     assert bug.code == 1
-    assert bug.err.splitlines()[0] == "roomkit: RuntimeError: there is nobody"
+    assert bug.err.splitlines()[0] == "roomkit: RuntimeError: there is no one"
     assert "--verbose" in bug.err
     assert "Traceback" not in bug.err
-    assert "Traceback" in roomkit("greet", "nobody", "--verbose").err
+    assert "Traceback" in roomkit("greet", "no one", "--verbose").err
 
 
 def test_a_failure_is_json_where_json_was_asked_for(roomkit):

@@ -57,7 +57,7 @@ def file(tmp_path, monkeypatch):
 @pytest.mark.skipif(find_spec("roomkit_plugins.sqlite") is None, reason="roomkit-sqlite is not beside it")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_a_signal_under_load_stops_it_in_order_and_loses_nothing(tmp_path, file, number):
-    """What was answered is in the database beside the file; the exit code says which signal it was."""
+    """Acknowledged messages are in the database beside the file; the exit code says which signal it was."""
     roomkit = Command(tmp_path)  # made here, so that it hands the key down
     with serving(roomkit, "--config", str(file)) as (process, started):
         url = started["url"]

@@ -36,7 +36,7 @@ async def site() -> AsyncIterator[Site]:
 
 
 async def refusal_of(url: str) -> str:
-    """Return what is said of a URL, at construction or before the first byte is sent."""
+    """Return the error for a URL, at construction or before the first byte is sent."""
     try:
         config = HTTPProviderConfig(webhook_url=url)
     except ValidationError as error:
@@ -70,7 +70,7 @@ async def test_only_web_urls_are_taken(site: Site, url: str) -> None:
 
 
 async def test_a_name_that_changes_its_address_gains_nothing(site: Site) -> None:
-    """Each request resolves once, checks, and goes to what was checked, whatever connection is open."""
+    """Each request resolves once, checks, and goes to the checked address, whatever connection is open."""
     asked: list[str] = []
 
     async def rebinding(host: str, port: int) -> Sequence[str]:

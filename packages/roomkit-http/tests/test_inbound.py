@@ -114,7 +114,7 @@ async def test_the_secret_before_is_taken_while_it_changes() -> None:
 
 
 async def test_our_own_messages_come_back_as_nothing() -> None:
-    """Both sides share one secret: what was posted is no message when it is posted back."""
+    """Both sides share one secret: a posted message is refused when it is posted back."""
     body = b'{"recipient_id": "u", "content": {"type": "text", "body": "hi"}, "sender": "bot"}'
     with pytest.raises(WebhookRejected, match="sender_id"):
         await provider().webhook(WebhookSimulator(secret="s1").signed(body), channel_id="http")

@@ -30,7 +30,7 @@ def free_port() -> int:
 
 
 class Shop:
-    """An MCP server with a few tools, and what came of their calls."""
+    """An MCP server with a few tools, and the outcomes of their calls."""
 
     def __init__(self) -> None:
         self.server = MCPServer("shop", log_level="ERROR")

@@ -131,7 +131,7 @@ async def test_calls_run_at_the_same_time(tools, shop):
 
 
 async def test_a_server_that_went_and_came_back_is_connected_to_again(shop, monkeypatch):
-    """Its tools stay on offer meanwhile, and a call of one fails."""
+    """Its tools stay on offer, and a call of one fails."""
     monkeypatch.setattr("roomkit_plugins.mcp.connection.FIRST_DELAY", 0.0)
     async with served(shop.server.streamable_http_app()) as endpoint:
         tools = MCPToolProvider(endpoint)

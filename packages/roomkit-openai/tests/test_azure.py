@@ -94,7 +94,7 @@ async def test_a_dated_version_has_the_deployment_in_its_path() -> None:
 
 @pytest.mark.parametrize("version", [None, "2024-10-21"])
 async def test_each_request_is_signed_with_a_fresh_token(version: str | None) -> None:
-    """The token provider is asked anew for each request; no key is looked for."""
+    """The token provider is asked again for each request; no key is looked for."""
     async with AzureSimulator() as simulator:
         tokens = iter(["entra-1", simulator.token])
 

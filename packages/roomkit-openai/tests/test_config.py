@@ -64,7 +64,7 @@ CONTEXT = AIContext(
 async def recorded(
     simulator: OpenAISimulator, provider: OpenAIAIProvider
 ) -> tuple[str, dict[str, str], bytes]:
-    """Ask for a stream, and return what came over the wire."""
+    """Ask for a stream, and return the requests on the wire."""
     simulator.reply("Hi")
     try:
         async for _ in provider.generate_structured_stream(CONTEXT):

@@ -1,4 +1,4 @@
-"""Requests: what a context becomes on either API, and what is refused before it is sent."""
+"""Requests: what a context becomes on either API, and refusals before anything is sent."""
 
 from __future__ import annotations
 

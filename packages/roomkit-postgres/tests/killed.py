@@ -114,7 +114,7 @@ def fork(dsn: str, name: str, said: int) -> int:
 
 def one_round(dsn: str, number: int, chosen: random.Random) -> list[list[str]]:
     """Let two workers work and die; return what they said."""
-    # A file and not a pipe: who writes to a full pipe stands still, and its lease runs out meanwhile.
+    # A file and not a pipe: a process that writes to a full pipe stands still, and its lease expires.
     with tempfile.NamedTemporaryFile() as file:
         said = os.open(file.name, os.O_WRONLY | os.O_APPEND)
         workers = [fork(dsn, f"{number}{letter}", said) for letter in "ab"]
@@ -187,7 +187,7 @@ async def check(dsn: str, acked: Iterable[tuple[str, str]]) -> int:
 
 
 async def finish(dsn: str) -> list[list[str]]:
-    """Take over what the dead left; return what was said about it."""
+    """Reclaim the work of dead workers; return the log lines about it."""
     said: list[list[str]] = []
     async with opened(dsn) as store:
         worker = await store.open_lease(600)

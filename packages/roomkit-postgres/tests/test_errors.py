@@ -1,4 +1,4 @@
-"""What goes wrong on a real server, and the name it has."""
+"""Failures of a real server, and the error of each."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ async def test_a_speaker_is_named_in_front_of_the_text() -> None:
 
 
 async def test_a_model_that_fails_is_a_typed_error() -> None:
-    """A call of a tool that nobody has, again and again, ends the run."""
+    """A call of a tool that no toolset has, again and again, ends the run."""
     provider, _ = make(Script(*["call unknown"] * 5))
     with pytest.raises(ProviderError) as caught:
         await provider.generate(AIContext(messages=[QUESTION]))

@@ -94,7 +94,7 @@ def replica(redis_server: RedisServer) -> Iterator[RedisServer]:
 
 @pytest.mark.parametrize("part", PARTS)
 async def test_a_replica_is_named(part: type[RedisRealtime], replica: RedisServer) -> None:
-    """What is published there reaches none but its own."""
+    """Events published there reach none but its own subscribers."""
     assert "is a replica" in await refused(part, replica.url)
 
 

@@ -209,7 +209,7 @@ async def test_limits_hold_as_for_rest_and_together_with_it(config: ServerConfig
         await site.close()
 
 
-# -- what is sent -----------------------------------------------------------------------------
+# -- requests sent ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,7 @@ async def test_as_many_connections_as_configured_are_served_and_no_further_one(s
 
 
 async def test_a_stop_under_load_loses_nothing_that_was_answered(site: Site) -> None:
-    """Clients send until the server is gone; what had a 2xx is in the store, the rest may be repeated."""
+    """Clients send until the server is gone; all answered with 2xx is stored, the rest may be repeated."""
     url = await site.serve()
     client = await site.remote(None)
     answered: list[str] = []

@@ -1,4 +1,4 @@
-"""REST: rooms and what is in them, errors, pages."""
+"""REST: rooms and their contents, errors, pages."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ async def test_a_ticket_is_good_once(served: Site) -> None:
 
 
 async def test_a_ticket_that_is_too_old_is_refused(site: Site) -> None:
-    """The store's time has passed; nobody has to wait for it."""
+    """The store's time has passed; no client has to wait for it."""
     site = site.with_config(ticket_seconds=1e-6)
     await site.serve()
     room = await site.room("acme", "ws")

@@ -1,4 +1,4 @@
-"""Skills of folders and in code: what is read of them, and what is refused."""
+"""Skills of folders and in code: the parts read of them, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhooks of every carrier in one shape: what is a message, what a receipt, and what is refused."""
+"""Webhooks of every carrier in one shape: messages, receipts and refusals."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def said(number: int) -> str:
 
 
 class SocketServer:
-    """Says what is given to `say` to whoever is connected, each thing once."""
+    """Sends each argument of `say` to the connected clients, once."""
 
     def __init__(self) -> None:
         self.pending: deque[str | bytes] = deque()  # bound: one test

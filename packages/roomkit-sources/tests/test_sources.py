@@ -37,7 +37,7 @@ def texts(messages: list[InboundMessage]) -> list[str]:
     return [each.content.body for each in messages if isinstance(each.content, TextContent)]
 
 
-# -- what is read ------------------------------------------------------------------------------
+# -- messages read -----------------------------------------------------------------------------
 
 
 async def test_a_web_socket_is_opened_as_it_is_said(sockets: SocketServer) -> None:

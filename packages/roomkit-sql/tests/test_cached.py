@@ -1,4 +1,4 @@
-"""What is in memory of a room follows what was written, and is let go of when it cannot."""
+"""The cache of a room follows writes, and is dropped when it cannot."""
 
 from __future__ import annotations
 

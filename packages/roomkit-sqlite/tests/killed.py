@@ -1,7 +1,7 @@
 """Writes to a store and is killed: `python killed.py PATH KILLS SEED`. Run by `test_killed.py`.
 
 One process forks a worker for each kill. A worker takes over what the one before left, commits for
-several rooms at once, ends its deliveries with the next commit, notes what was acknowledged in a pipe,
+several rooms at once, ends its deliveries with the next commit, notes acknowledged writes in a pipe,
 and kills itself before the n-th statement of its connection that writes, for every n in turn and then
 for random ones. After each death the file must be whole and hold all that was acknowledged, and the
 dead worker must be overtaken: its lease is moved into the past. In the end every delivery has ended.
@@ -41,7 +41,7 @@ IN_TURN = 40  # the statements of opening, and of the first commits
 ALL = 1_000_000
 
 
-# -- what is written ----------------------------------------------------------------------------
+# -- writes --------------------------------------------------------------------------------------
 
 
 def message(room_id: str, key: str) -> RoomEvent:
@@ -104,12 +104,12 @@ class Worker:
         os.write(self.pipe, f"{' '.join(words)}\n".encode())
 
     def tell_ended(self, rows: Sequence[DeliveryOutcome], completed: Completed) -> None:
-        assert not completed.refused, f"nobody else was there, but {completed.refused} were refused"
+        assert not completed.refused, f"no other worker was there, but {completed.refused} were refused"
         for row in rows:
             self.tell("ended", row.id)
 
     async def take_over(self) -> None:
-        """Claim and end what was left, for ever."""
+        """Claim and complete abandoned deliveries, for ever."""
         while True:
             for room_id in await self.store.find_claimable(self.id):
                 rows = [sent(each.delivery) for each in await self.store.claim(room_id, self.id)]
@@ -177,7 +177,7 @@ def kill_one(path: Path, first: int, last_statement: int) -> list[list[str]]:
 
 @dataclass(slots=True)
 class Witness:
-    """Knows what was acknowledged so far, and looks for it in the file after each death."""
+    """Knows the writes acknowledged so far, and looks for them in the file after each death."""
 
     path: Path
     first: int = 0
@@ -204,7 +204,7 @@ class Witness:
             connection.commit()
 
     async def check(self, *, last: bool) -> None:
-        """Assert that all that was acknowledged is there; claim what is left, and end some or all of it."""
+        """Assert that acknowledged writes are there; claim pending deliveries, complete some or all."""
         self.look_at_the_file()
         newest = self.first - 1
         async with SQLiteStore(self.path) as store:

@@ -1,4 +1,4 @@
-"""What was erased can be made to be nowhere."""
+"""Erased data can be removed from every file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_nothing_of_what_was_erased_is_left(store: SQLiteStore, room: Room
     await say(store, event(room.id, "harmless"))
     await store.commit(Commit(room_id=room.id, entries=(), at=NOW, redact=[told.id]))
     await store.delete_room(other.id)
-    assert _traces(path, "cuckoo")  # in the log and the index, where nobody finds it by the store's calls
+    assert _traces(path, "cuckoo")  # in the log and the index, where no call of the store finds it
     await store.compact()
     for word in ("cuckoo", "clocks", "nightingale", "songs"):
         assert _traces(path, word) == []

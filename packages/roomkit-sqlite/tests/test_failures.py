@@ -1,4 +1,4 @@
-"""What goes wrong with a file is named, and what was acknowledged stays. Every failure here is a real one."""
+"""Failures of a file have names, and acknowledged writes stay. Every failure here is a real one."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ HOUR = 3600.0
 
 
 class WallClock:
-    """A clock that somebody sets."""
+    """A clock that the test sets."""
 
     def __init__(self, *stores: SQLiteStore) -> None:
         self.ahead = 0.0

@@ -1,4 +1,4 @@
-"""A room is kept in memory as long as the file agrees, whoever wrote to it."""
+"""A room is kept in memory as long as the file agrees, with writes of other processes too."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CHANGES: dict[str, Change] = {
     "a deletion": lambda store, room_id: _edit(store, room_id, None),
     "a binding": lambda store, room_id: store.add_binding(binding(room_id, "new")),
     "a detachment": lambda store, room_id: store.remove_binding(room_id, "sms"),
-    "somebody": lambda store, room_id: store.add_participant(
+    "a person": lambda store, room_id: store.add_participant(
         Participant(id="new", room_id=room_id, channel_id="sms")
     ),
     "a redaction": lambda store, room_id: _redact(store, room_id),

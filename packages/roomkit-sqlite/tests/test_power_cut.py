@@ -1,4 +1,4 @@
-"""A loss of power at any instant: the disk has what was synced, and of the rest anything.
+"""A loss of power at any instant: the disk has all synced data, and any part of the rest.
 
 The short run is part of the suite; `ROOMKIT_KILLS` opens that many crashed disks of each kind.
 """
@@ -45,7 +45,7 @@ class Disk:
             self._pending.setdefault(op.file, []).append(op)
 
     def crashed(self, chance: Random) -> dict[str, bytes]:
-        """Return the files: of what was not synced all, none, the first part, or any sectors are there."""
+        """Return the files: of the data not synced all, none, the first part, or any sectors are there."""
         files = {name: bytearray(data) for name, data in self.synced.items()}
         for name, pending in self._pending.items():
             data = files.setdefault(name, bytearray())

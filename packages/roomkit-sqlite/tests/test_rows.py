@@ -1,4 +1,4 @@
-"""What is kept of a record is all of it."""
+"""A record is stored whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every file that was ever written opens, and nobody's rows are lost on the way."""
+"""Every file that was ever written opens, and no rows are lost on the way."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ async def test_events_of_earlier_versions_are_found_by_their_vendors_ids(opener:
 async def test_a_worker_of_an_earlier_version_is_not_given_timers_that_it_would_drop(
     opener: Opener, path: Path
 ) -> None:
-    """It claims what is due by `due_at`, whatever the kind."""
+    """It claims timers by `due_at`, whatever the kind."""
     store = opener()
     await store.create_room(Room(id="r"))
     for kind in ("acme.call", "retention"):
@@ -278,7 +278,7 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
 
 
 async def test_a_plan_changes_nothing(path: Path) -> None:
-    """It tells what is there and what would be done."""
+    """It reports the versions and the steps to do."""
     _exhibit(1, path)
     contents = path.read_bytes()
     planned = await SQLiteStore.plan_migration(path)

@@ -148,7 +148,7 @@ SENT = [Sending("sms", "a", "a:sms"), Sending("sms", "b", "b:sms"), Sending("sms
 
 
 def test_a_clean_ledger_passes() -> None:
-    """Repetitions under the same key, and channels that nobody watches, are all in order."""
+    """Repetitions under the same key, and channels that no one watches, are all in order."""
     assert ledger_violations(LEDGER, SENT, carriers=["sms"]) == []
 
 

@@ -324,7 +324,7 @@ async def test_a_source_breaks_when_it_is_told_to() -> None:
 @pytest.mark.virtual_time
 async def test_a_channel_records_fails_hangs_and_is_slow() -> None:
     """Attempts are all calls, delivered are those that went well."""
-    skipped = ChannelOutput.skipped("nobody")
+    skipped = ChannelOutput.skipped("no_recipient")
     channel = RecordingChannel("c", script=[RATE_LIMITED, None, skipped], delay=3)
     bound = binding("room", "c")
     with pytest.raises(ProviderError):

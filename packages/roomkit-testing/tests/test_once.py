@@ -1,4 +1,4 @@
-"""What is made once for all processes of a run."""
+"""Resources made once for all processes of a run."""
 
 from __future__ import annotations
 

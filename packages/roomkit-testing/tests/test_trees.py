@@ -78,7 +78,7 @@ class BelievesAnyWorker(SharedStore):
 
 
 class IgnoresChanges(SharedStore):
-    """What was changed between a draft's reading of the room and its commit is overlooked."""
+    """A change between a draft's reading of the room and its commit is overlooked."""
 
     @override
     async def commit(self, commit: Commit) -> Committed:

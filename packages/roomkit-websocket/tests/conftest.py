@@ -149,7 +149,7 @@ class Words(TextStream):
         return self.event
 
     def heard(self, chars: int, *, estimated: bool = False) -> None:
-        raise AssertionError("a socket does not know what was heard")
+        raise AssertionError("a socket does not know the heard text")
 
 
 def said(text: str = "hello", room_id: str = "room", **source: str | None) -> RoomEvent:
@@ -183,7 +183,7 @@ async def show(channel: WebSocketChannel, words: Words, event: RoomEvent) -> Cha
 
 
 async def turns(number: int = 10) -> None:
-    """Let the loop work off what is ready."""
+    """Let the loop run all ready callbacks."""
     for _ in range(number):
         await asyncio.sleep(0)
 
@@ -348,7 +348,7 @@ class SharedRealtime(InMemoryRealtime):
 
     @property
     def topics(self) -> dict[str, int]:
-        """The topics of ours that somebody listens to, and how many do."""
+        """The topics of ours with subscribers, and how many each has."""
         return {topic: len(ears) for topic, ears in self._topics.items() if topic.startswith("websocket:")}
 
 

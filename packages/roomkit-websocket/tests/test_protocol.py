@@ -1,4 +1,4 @@
-"""The JSON of clients: what is understood, what is refused, what is shown."""
+"""The JSON of clients: valid frames, refusals, and the frames they get."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def outcome(data):
     else:
         assert isinstance(message, InboundMessage)
         assert (message.sender_id, message.channel_id) == ("alice", "ws")
-        to_json(message.content)  # what was taken can be stored and sent
+        to_json(message.content)  # an accepted frame can be stored and sent
         to_json(message.metadata)
 
 

@@ -170,15 +170,15 @@ async def test_a_connection_says_which_room_its_messages_are_for(stage):
 
 async def test_what_cannot_be_used_is_refused(stage):
     with pytest.raises(InvalidInputError, match="register_connection first"):
-        stage.channel.subscribe("nobody", "room")
+        stage.channel.subscribe("unknown", "room")
     with pytest.raises(InvalidInputError, match="cannot be empty"):
         stage.join("")
     with pytest.raises(InvalidInputError, match="not a function"):
         stage.channel.register_connection("c1", "send")
     with pytest.raises(InvalidInputError, match="backlog is 0; give it a positive number"):
         WebSocketChannel("ws", backlog=0)
-    assert not stage.channel.unregister_connection("nobody")
-    assert not stage.channel.unsubscribe("nobody", "room")
+    assert not stage.channel.unregister_connection("unknown")
+    assert not stage.channel.unsubscribe("unknown", "room")
 
 
 ROOMS = ("r0", "r1", "r2")

@@ -434,7 +434,7 @@ async def test_authentication_decides_who_speaks():
         return {"Bearer good": "verified"}.get(request.headers.get("authorization", "")) if room_id else None
 
     async with a_house(authenticate=authenticate, origins=["https://shop.example"]) as house:
-        url = house.server.url("room", "somebody-else")
+        url = house.server.url("room", "someone-else")
         assert (await refusal(url))[0] == 401
         headers = {"Authorization": "Bearer good"}
         assert (await refusal(url, additional_headers=headers, origin="https://evil.example"))[0] == 403
@@ -502,7 +502,7 @@ async def test_a_client_that_does_not_read_is_cut_off_and_delays_nobody():
 
 
 async def test_closing_says_goodbye():
-    """Every client is told that the server goes away; closing twice is closing once."""
+    """Every client is notified that the server goes away; closing twice is closing once."""
     async with a_house() as house, house.client("alice") as alice:
         await house.server.close()
         with pytest.raises(ConnectionClosed) as closed:

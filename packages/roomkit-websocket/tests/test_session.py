@@ -128,7 +128,7 @@ async def test_a_client_that_comes_back_gets_what_it_missed_then_what_happens(ho
 async def test_nothing_is_missed_or_duplicated_while_others_talk(house):
     await house.tell(*(f"before {number}" for number in range(30)))
     socket = Socket()
-    socket.open.clear()  # the client is slow to take the first frame: all else happens meanwhile
+    socket.open.clear()  # the client is slow to take the first frame: all else happens in that time
     talking = asyncio.create_task(house.tell(*(f"while {number}" for number in range(30))))
     opening = asyncio.create_task(held(house, socket))
     await talking

@@ -1,4 +1,4 @@
-"""The socket of a web framework: one frame at a time, in the order they came, whoever gives up."""
+"""The socket of a web framework: one frame at a time, in order, also if a sender is cancelled."""
 
 from __future__ import annotations
 

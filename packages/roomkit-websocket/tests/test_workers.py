@@ -393,7 +393,7 @@ async def test_words_that_come_after_their_event_are_not_left_hanging(town):
     assert not second.channel._live
 
 
-# -- what it costs, and what is left ----------------------------------------------------------------
+# -- costs, and resources left behind ---------------------------------------------------------------
 
 
 async def test_a_room_is_listened_to_while_it_has_connections(town):
@@ -480,7 +480,7 @@ async def test_closing_says_what_is_still_to_be_said(town):
 
 
 async def test_alone_it_tells_nobody(stage):
-    """Where no other process can have the room nothing is published and nobody listens."""
+    """Where no other process can have the room nothing is published, and nothing subscribed to."""
     await stage.kit.create_room("room")
     await stage.kit.attach_channel("room", "ws")
     wire = stage.join("c")

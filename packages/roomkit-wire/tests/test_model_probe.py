@@ -1,4 +1,4 @@
-"""What is said of a model that a vendor was asked for."""
+"""The messages about a model that a vendor was asked for."""
 
 from __future__ import annotations
 

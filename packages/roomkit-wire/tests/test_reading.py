@@ -1,4 +1,4 @@
-"""JSON of the wrong shape is a typed error that names what is wrong."""
+"""JSON of the wrong shape is a typed error that names the fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small validators over the whole tree. Each yields what is wrong and what to do about it.
+"""Small validators over the whole tree. Each yields the fault and the remedy.
 
 A rule takes a `Tree` and knows nothing of the others. Add one by writing a function in a module here,
 and a planted violation in `test_rules.py`.

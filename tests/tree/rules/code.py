@@ -51,7 +51,7 @@ BEHIND_THE_KIT = {"store", "hook_engine", "lock_manager", "realtime"}
 
 
 def tasks_are_supervised(tree: Tree) -> Iterator[str]:
-    """Nobody starts a task the kit does not know, without a comment `# supervised:` on who waits for it."""
+    """Tasks are started through the kit, or with a comment `# supervised:` on who waits for them."""
     for module in tree.sources:
         if module.name.startswith(OUTSIDE_A_KIT):
             continue
@@ -129,7 +129,7 @@ def _bases(node: ast.ClassDef) -> set[str]:
 
 
 def logs_are_discreet(tree: Tree) -> Iterator[str]:
-    """Every logger comes from `roomkit.abc.log`, which escapes and withholds what is foreign."""
+    """Every logger comes from `roomkit.abc.log`, which escapes foreign text and withholds foreign errors."""
     for module in tree.sources:
         if module.name.startswith(OWN_LOGGERS):
             continue

@@ -145,7 +145,7 @@ def circles_are_known(tree: Tree) -> Iterator[str]:
 
 
 def upward_imports_are_needed(tree: Tree) -> Iterator[str]:
-    """An exception that nobody needs any more leaves the list."""
+    """An exception that is no longer needed leaves the list."""
     found = {(module.name, used.module) for module in tree.core for used in module.imports}
     for importer, imported in UPWARD_IMPORTS.keys() - found:
         yield f"UPWARD_IMPORTS lists {importer} -> {imported}, which is not there any more; remove it"

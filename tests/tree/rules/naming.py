@@ -47,7 +47,7 @@ def entry_points_follow_the_house(tree: Tree) -> Iterator[str]:
 
 
 def components_follow_the_house(tree: Tree) -> Iterator[str]:
-    """A plugin registers what is its own, and calls a config `XConfig`."""
+    """A plugin registers components under its own name, and calls a config `XConfig`."""
     for plugin in tree.plugins:
         place = f"packages/{plugin.name}"
         for declared in plugin.declared:
@@ -59,7 +59,7 @@ def components_follow_the_house(tree: Tree) -> Iterator[str]:
 
 
 def a_class_name_means_one_thing(tree: Tree) -> Iterator[str]:
-    """Whoever reads the name of a public class knows which it is, in the whole tree."""
+    """The name of a public class means one class in the whole tree."""
     places: dict[str, list[str]] = {}
     for module in tree.sources:
         for node in () if module.generated else module.syntax.body:
@@ -71,7 +71,7 @@ def a_class_name_means_one_thing(tree: Tree) -> Iterator[str]:
 
 
 def modules_are_not_vague(tree: Tree) -> Iterator[str]:
-    """A module's name says what is in it."""
+    """A module's name describes its contents."""
     for module in tree.sources:
         if VAGUE.intersection(module.name.split(".")):
             yield f"{tree.place(module)}: {module.name} tells nothing; name it after what it holds"

@@ -1,4 +1,4 @@
-"""Public names: what is promised is there, and what is generated is current."""
+"""Public names: promised ones exist, and generated tables are current."""
 
 from __future__ import annotations
 

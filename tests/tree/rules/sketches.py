@@ -10,7 +10,7 @@ from tools.source import Module, Tree
 
 FOLDER = "tests.contract_sketches."
 STAGE = ("stage", "preload", "conftest", "__init__")
-"""What is no plugin: it makes the workers that sketches play on."""
+"""The module that is not a plugin: it makes the workers that sketches play on."""
 
 CONTRACT = {"roomkit", "roomkit.abc", "roomkit.abc.services", "roomkit.abc.voice", "roomkit.plugins"}
 _OWN = ("self", "cls")
@@ -36,7 +36,7 @@ def _imports(tree: Tree, module: Module, allowed: set[str]) -> Iterator[str]:
 
 
 def _reach(node: ast.Attribute, *, is_test: bool) -> str | None:
-    """Say what is wrong with reading an attribute, None for nothing."""
+    """Return the fault of reading an attribute, None without one."""
     holder = ast.unparse(node.value)
     is_own = holder in _OWN or holder == "super()"
     if node.attr.startswith("_") and not node.attr.startswith("__") and not is_own:

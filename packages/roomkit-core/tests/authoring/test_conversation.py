@@ -1,4 +1,4 @@
-"""Conversations: what every vendor wants of them, and what is refused before it is sent."""
+"""Conversations: what every vendor wants of them, and refusals before anything is sent."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class Stage:
         fields.setdefault("room_id", ROOM)
         return RoomEvent(source=source, content=TextContent(body=text), **fields)
 
-    # -- what came of it ----------------------------------------------------------------------
+    # -- outcomes ------------------------------------------------------------------------------
 
     async def timeline(self, room: str = ROOM, *, messages: bool = True) -> list[RoomEvent]:
         """Return the messages of a room, or with `messages=False` all of its entries."""
@@ -109,7 +109,7 @@ class Stage:
         return [event for event in events if event.type is EventType.MESSAGE or not messages]
 
     async def texts(self, room: str = ROOM) -> list[str]:
-        """Return what was said and not refused."""
+        """Return the messages that were not refused."""
         timeline = await self.timeline(room)
         return [text_of(event.content) for event in timeline if event.status is not EventStatus.BLOCKED]
 
@@ -141,7 +141,7 @@ class Stage:
         assert await self.kit._kernel.ground.supervisor.drain(86_400)
 
     async def idle_or(self, seconds: float) -> None:
-        """Let what is under way end, for so long and no longer."""
+        """Let work under way end, for so long and no longer."""
         await self.kit._kernel.ground.supervisor.drain(seconds)
 
     def leftovers(self) -> dict[str, int]:

@@ -133,10 +133,10 @@ class TestAnswers:
         one = await stage.agent("one")
         two = await stage.agent("two")
         await stage.say("for two", addressed_to=("two",))
-        await stage.say("for nobody", addressed_to=())
+        await stage.say("for no one", addressed_to=())
         assert heard(one) == []
         assert heard(two) == ["for two"]
-        assert bob.texts() == ["for two", "for nobody"]
+        assert bob.texts() == ["for two", "for no one"]
 
     @pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
     @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ class TestAnswers:
 
 
 class TestFailure:
-    """A failing agent is told once to whoever waits, whoever watches, and the ledger."""
+    """An agent's failure reaches the waiting caller, each observer and the ledger once."""
 
     @pytest.mark.parametrize(
         ("error", "code"),
@@ -309,7 +309,7 @@ class TestFailure:
 
 
 class TestDoubleText:
-    """What comes while an agent is at work."""
+    """Messages that arrive while an agent is at work."""
 
     async def messages(self, stage, *texts, every=1.0):
         """Say these one after the other and wait for all of it."""

@@ -1,4 +1,4 @@
-"""Arguments of the kit's methods that are one of a few words, and ids of what is not there."""
+"""Arguments of the kit's methods that are one of a few words, and ids of objects that do not exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever cancels a call, at whichever moment, leaves the kit as it was or as it should be after it."""
+"""A call that is cancelled, at any instant, leaves the kit as before it or as after it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def stage(staging):
 
 
 async def consistent(stage, cancellation):
-    """Assert that nothing is held, and that what was committed was delivered and written down."""
+    """Assert that nothing is held, and that all committed events were delivered and recorded."""
     await stage.idle()
     assert not any(stage.leftovers().values()), stage.leftovers()
     assert all(task.cancelling() == 0 for task in asyncio.all_tasks() if task is asyncio.current_task())
@@ -139,7 +139,7 @@ async def test_changes_of_a_room(stage, change):
 
 
 async def test_close(bare_stage):
-    """A closing that nobody waits for any more still closes everything."""
+    """A closing whose caller no longer waits still closes everything."""
     made = []
 
     async def call():

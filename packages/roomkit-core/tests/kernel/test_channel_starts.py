@@ -116,7 +116,7 @@ async def test_a_provider_starts_before_its_channel_is_used() -> None:
 
 
 async def test_a_channel_that_is_registered_late_is_started_at_once() -> None:
-    """What is committed before it has started is delivered then, in order, in one attempt."""
+    """Events committed before it has started are delivered then, in order, in one attempt."""
     late = Starting("late", waits(5))
     async with kit_with(RecordingChannel("ws")) as kit:
         kit.register_channel(late)
@@ -196,7 +196,7 @@ async def test_a_start_that_takes_too_long_fails_the_delivery() -> None:
 )
 @pytest.mark.parametrize("late", [False, True], ids=["with the kit", "late"])
 async def test_a_start_that_fails_breaks_its_channel_alone(error: BaseException, late: bool) -> None:
-    """The kit runs, the event says why, and what is for the channel stays pending; no caller waits for it."""
+    """The kit runs, the event says why, and its deliveries stay pending; no caller waits for them."""
     bad, other = Starting("bad", fails(error)), RecordingChannel("other")
     kit = kit_with(other, RecordingChannel("ws"))
     broken: list[Any] = []
@@ -329,7 +329,7 @@ async def test_a_channel_that_never_started_is_closed() -> None:
 async def test_a_start_that_ignores_its_cancellation_is_left_behind(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The kit closes in its time, and says what was left."""
+    """The kit closes in its time, and reports abandoned work."""
 
     async def stubborn() -> None:
         for _ in range(100):

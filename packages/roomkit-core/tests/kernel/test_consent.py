@@ -311,7 +311,7 @@ async def test_a_revocation_survives_the_erasure_of_the_person(kit):
 
 
 async def test_an_export_says_which_revocations_are_kept(kit):
-    """Under their hash, also those that name nobody: what is kept of a person is theirs to know."""
+    """Under their hash, also those that name no one: a person may know all that is stored about them."""
     await kit.store.create_identity(Identity(id="ann", display_name="Ann", phone=ANN))
     await kit.process_inbound(text("hi"), room_id="r1")
     await kit.process_inbound(text("STOP"), room_id="r1")

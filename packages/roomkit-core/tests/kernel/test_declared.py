@@ -162,7 +162,7 @@ ONCE = RetryPolicy(max_retries=0)
 
 
 class Sight:
-    """What was seen over all scenes."""
+    """The declared things seen over all scenes."""
 
     def __init__(self):
         self.triggers = set()
@@ -230,8 +230,8 @@ async def scene_life_of_rooms(stage, sight):
     await stage.say()
     await kit.store.create_identity(Identity(id="person"))
     await kit.resolve_participant("r1", "alice", "person")
-    await sight.trying(kit.resolve_participant("r1", "nobody", "person"))
-    await sight.trying(kit.resolve_participant("r1", "alice", "nobody"))
+    await sight.trying(kit.resolve_participant("r1", "stranger", "person"))
+    await sight.trying(kit.resolve_participant("r1", "alice", "stranger"))
     await sight.trying(kit.create_room("r1"))
     await sight.trying(kit.create_room(" "))
     await sight.trying(kit.get_room("nowhere"))
@@ -537,7 +537,7 @@ class Garbled(ScriptedSource):
 
 
 async def scene_source_that_reports(stage, sight):
-    """What came is reported, as the sources of plugins do it."""
+    """Messages are reported, as the sources of plugins do it."""
     await stage.socket("alice")
     await stage.kit.attach_source("alice", Garbled([]))
     await asyncio.sleep(1)  # virtual time
@@ -545,7 +545,7 @@ async def scene_source_that_reports(stage, sight):
 
 
 async def scene_meeting_rooms(stage, sight):
-    """Two rooms that meet, and a message that comes meanwhile."""
+    """Two rooms that meet, and a message in between."""
     await stage.open("other")
     await stage.open("third")
     await stage.socket("alice")
@@ -809,13 +809,13 @@ OPTIONS = {
 
 @pytest.fixture(scope="module")
 def sight():
-    """Play every scene once and return what was seen."""
+    """Play every scene once and return the sightings."""
     return Sight()
 
 
 @pytest.fixture
 def seen(sight, bare_stage):
-    """Return what was seen; the first to ask plays the scenes."""
+    """Return the sightings; the first to ask plays the scenes."""
 
     async def play(scene):
         stage = bare_stage(**OPTIONS.get(scene.__name__, {}))

@@ -1,4 +1,4 @@
-"""How long a delivery and a stream may take, by the channel's word; and what was really sent."""
+"""How long a delivery and a stream may take, by the channel's word; and the messages really sent."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def test_a_stream_may_take_as_long_as_it_makes_progress(
         assert (row.error.code, now() - begun) == ("timeout", 60)
 
 
-# -- what was really sent -------------------------------------------------------------------------
+# -- messages really sent -------------------------------------------------------------------------
 
 
 async def rendered(stage: Any, content: Any, channel: RecordingChannel, **binding: Any) -> Delivery:

@@ -1,4 +1,4 @@
-"""Bindings with a fallback: what goes to it, when, once, and not back."""
+"""Bindings with a fallback: which deliveries go to it, when, once, and not back."""
 
 from __future__ import annotations
 

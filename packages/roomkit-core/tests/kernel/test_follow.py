@@ -1,4 +1,4 @@
-"""Followers of rooms: what is lost on the way, what goes wrong with one of them, and what is left of them."""
+"""Followers of rooms: lost signals, failures of one follower, and the resources they leave behind."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class SharedStore(InMemoryStore):
 
 
 class Bus(LossyRealtime):
-    """A backend that can be down, deaf to a topic, or refuse what is large."""
+    """A backend that can be down, deaf to a topic, or refuse large payloads."""
 
     is_down = False
     loses = False
@@ -127,7 +127,7 @@ async def pair() -> AsyncIterator[Pair]:
     await pair.here.close()
 
 
-# -- what is lost on the way ------------------------------------------------------------------------
+# -- lost signals -----------------------------------------------------------------------------------
 
 
 async def test_events_that_follow_one_another_cost_no_read(pair: Pair) -> None:
@@ -204,7 +204,7 @@ async def test_a_store_out_of_reach_is_asked_again(pair: Pair) -> None:
 
 
 async def test_a_signal_gives_no_rights(pair: Pair) -> None:
-    """What it says is judged by the room; what is no signal of the channel's is ignored."""
+    """What it says is judged by the room; anything but a signal of the channel's is ignored."""
     screen = await pair.watch()
     await pair.say("one")
     await screen.sees("one")
@@ -311,7 +311,7 @@ async def test_an_answer_ends_where_the_channel_loses_the_right_to_read(pair: Pa
     assert all(text_of(screen.events[-1].content) == "?" for screen in screens)
 
 
-# -- what goes wrong with a follower ----------------------------------------------------------------
+# -- failures of a follower -------------------------------------------------------------------------
 
 
 async def test_a_follower_that_fails_ends_alone_and_says_where(pair: Pair) -> None:
@@ -419,7 +419,7 @@ async def test_what_cannot_be_followed_with_is_refused(
         pair.here.services.homes.follow(ROOM, WEB, show, **arguments)
 
 
-# -- what it costs, and what is left ----------------------------------------------------------------
+# -- costs, and resources left behind ---------------------------------------------------------------
 
 
 async def test_a_single_process_publishes_nothing(stage: Any) -> None:

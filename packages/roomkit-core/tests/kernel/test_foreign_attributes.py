@@ -109,7 +109,7 @@ LATER = {
     "takes_text",
     "webhooks",
 }
-"""What is not looked at before it is used."""
+"""Attributes that are not checked before they are used."""
 
 
 USED_BY_ITS_OWN_CODE = {"channel_id", "channel_type", "event_of", "provider_name", "services"}

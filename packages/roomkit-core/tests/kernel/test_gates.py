@@ -370,7 +370,7 @@ class TestInjection:
 
         @pair.kit.hook(BEFORE)
         async def welcome(event, context):
-            return HookResult.allow([InjectedEvent(pair.event("welcome"), ["bob", "bot", "nobody"])])
+            return HookResult.allow([InjectedEvent(pair.event("welcome"), ["bob", "bot", "stranger"])])
 
         await pair.say()
         assert await pair.texts() == ["hello", "welcome"]

@@ -1,4 +1,4 @@
-"""What people heard of an answer is a fact of its own, beside what was said."""
+"""What people heard of an answer is a fact of its own, beside the text."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_the_last_words_are_there_before_the_commit(room):
 
 
 async def test_what_was_heard_is_kept_beside_the_text(room):
-    """No entry, no edit, nothing to others; the text stays what was said."""
+    """No entry, no edit, nothing to others; the text stays."""
     await room.join(Voice("phone", hangs_up_after=1))
     await agent(room)
     answer = await answered(room)

@@ -87,7 +87,7 @@ async def test_hints_come_from_the_channel_the_binding_and_the_event(stage: Any)
 
 
 async def test_without_any_the_hints_are_the_roles_own(stage: Any) -> None:
-    """What is meant for another type of channel is none."""
+    """A hint for another type of channel is none."""
     channel = TransportChannel("mail", ChannelType.EMAIL, provider=MockEmailProvider())
     assert await sent_hints(stage, channel, extra={"sms": {"from_": "+1"}, "spam_score": 3}) == EmailHints()
 

@@ -1,4 +1,4 @@
-"""Live things that one worker of several has: what is delivered to them, and what becomes of it."""
+"""Live things that one worker of several has: deliveries to them, and their outcomes."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ async def house(bare_stage: type[Any]) -> AsyncIterator[House]:
 
 
 async def test_what_is_said_elsewhere_is_delivered_by_the_worker_with_the_call(house: House) -> None:
-    """In order, whoever commits, without an attempt on a worker that has no call."""
+    """In order, on whichever worker they are committed, without an attempt on a worker that has no call."""
     first, second = await house.worker(), await house.worker()
     await second.voice.answer("r1")
     for number in range(10):
@@ -260,7 +260,7 @@ async def test_what_is_for_a_lost_call_fails_when_its_grace_is_over(house: House
 
 
 async def test_a_call_is_on_one_worker(house: House) -> None:
-    """The other one is told where; taking it again is not an error."""
+    """The other worker gets the holder's name; taking it again is not an error."""
     first = await house.worker(worker_url="http://first")
     second = await house.worker()
     home = await first.voice.answer("r1")
@@ -368,7 +368,7 @@ async def test_one_process_needs_no_lease_for_its_homes(bare_stage: type[Any]) -
     voice = Calls("voice")
     await stage.join(RecordingChannel("alice"))
     await stage.join(voice)
-    await stage.say("nobody there")
+    await stage.say("no one there")
     await voice.answer("r1")
     await stage.say("hello")
     home = voice.live.pop("r1")

@@ -79,7 +79,7 @@ TABLE: list[tuple[str, IdentityResult, Any, str, dict[str, Status]]] = [
         {"bob": Status.IDENTIFIED},
     ),
     (
-        "identified as nobody",
+        "identified as no one",
         IdentityResult(status=Status.IDENTIFIED),
         None,
         "said by +1",
@@ -173,7 +173,7 @@ class TestResolving:
             assert [event.content.code for event in joined] == ["participant_joined_identified"]
             assert len(seen) == 1
             assert seen[0].content.data["identity_id"] == "bob"
-            assert len(resolver.calls) == 1, "whoever is known is not asked about again"
+            assert len(resolver.calls) == 1, "a known sender is not resolved again"
 
     async def test_one_person_by_two_channels_is_one_participant(self, staging: Any) -> None:
         async with staging(identity_resolver=MockIdentityResolver({"+1": BOB, "b@h": BOB})) as stage:

@@ -39,8 +39,8 @@ class TestAdmission:
     async def test_a_channel_nobody_registered_is_named(self, stage):
         """The error says which ids there are."""
         await stage.socket("alice")
-        with pytest.raises(ChannelNotRegisteredError, match=r"no channel 'nobody' is registered .*alice"):
-            await stage.say(channel="nobody")
+        with pytest.raises(ChannelNotRegisteredError, match=r"no channel 'unknown' is registered .*alice"):
+            await stage.say(channel="unknown")
 
     async def test_the_inbound_limit_refuses_what_is_too_much(self, staging):
         """Beyond the limit nothing is stored, and a while later there is room again."""
@@ -159,7 +159,7 @@ class TestRouting:
         assert result.reason == "source_read_only"
         at_the_gate.release()
 
-    @pytest.mark.parametrize("when", ["before", "meanwhile"])
+    @pytest.mark.parametrize("when", ["before", "during"])
     async def test_a_detached_channel_stays_detached(self, stage, when):
         """Only an explicit attach brings it back; a message does not, however they race."""
         channel = await stage.socket("sms")

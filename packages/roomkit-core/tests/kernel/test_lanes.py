@@ -1,4 +1,4 @@
-"""Lanes: each recipient sees order, and waits for nobody else's provider."""
+"""Lanes: each recipient sees order, and waits for no other recipient's provider."""
 
 from __future__ import annotations
 
@@ -446,7 +446,7 @@ class TestLength:
         assert not result.delivery_results["sms"].success
 
     async def test_truncation_fits_and_shows(self, stage):
-        """With an ellipsis for what is missing."""
+        """With an ellipsis for missing messages."""
         sms = await self.short(stage, 5, length_policy=LengthPolicy.TRUNCATE)
         await stage.say("abcdefgh")
         assert sms.texts() == ["abcd…"]

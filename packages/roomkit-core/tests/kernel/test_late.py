@@ -1,4 +1,4 @@
-"""What is late does not count, and what does not end when cancelled is left behind: over all foreign code."""
+"""Late results do not count; work that does not end when cancelled is abandoned: over all foreign code."""
 
 from __future__ import annotations
 

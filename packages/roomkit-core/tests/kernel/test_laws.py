@@ -261,9 +261,9 @@ async def test_time_comes_from_the_kits_clock(staging):
         await stage.say()
         await stage.say(channel="known")
         await stage.say(channel="two")
-        await kit.ensure_participant("r1", "alice", "somebody")
+        await kit.ensure_participant("r1", "alice", "visitor")
         await kit.store.create_identity(Identity(id="person"))
-        await kit.resolve_participant("r1", "somebody", "person")
+        await kit.resolve_participant("r1", "visitor", "person")
         await kit.update_binding_metadata("r1", "alice", {"number": "1"})
         target = (await stage.say()).event
         await kit.edit_event("r1", target.id, TextContent(body="x"))

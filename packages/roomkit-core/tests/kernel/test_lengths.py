@@ -1,4 +1,4 @@
-"""Dividing what is longer than a channel takes, by its own measure."""
+"""Division of content that is longer than a channel takes, by its own measure."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ CONTENTS = [
 @pytest.mark.parametrize("content", CONTENTS, ids=[each.type for each in CONTENTS])
 @pytest.mark.parametrize("way", ["inbound", "sent", "edited", "rewritten", "injected", "answered"])
 async def test_long_data_urls_become_files_before_the_commit(way, content) -> None:
-    """Whoever writes them, and wherever in the content they are; what the bytes show is their type."""
+    """Of any author, and anywhere in the content; the bytes decide on their type."""
     kit, _ = await stage()
     match way:
         case "inbound":
@@ -240,7 +240,7 @@ async def test_without_a_media_store_everything_stays() -> None:
 
 
 async def test_a_reference_to_another_rooms_file_is_refused() -> None:
-    """Whoever knows its id: a room's files are the room's."""
+    """Even for those who know its id: a room's files are the room's."""
     kit, _ = await stage()
     await kit.create_room("other")
     ref = await kit.media.put("other", PNG, mime_type="image/png")
@@ -534,7 +534,7 @@ ELSEWHERE = MediaContent(url="https://files.example/a.png", mime_type="image/png
 
 
 class Site(GuardedFetch):
-    """Answers each fetch with what comes next."""
+    """Answers each fetch with the next of its answers."""
 
     def __init__(self, *answers):
         self.answers = [*answers]

@@ -276,7 +276,7 @@ async def test_what_cannot_meet_is_refused_and_unchanged(stage: Any) -> None:
 
 
 async def test_new_input_is_refused_while_lanes_drain(stage: Any) -> None:
-    """With the time to try again in; what was begun before goes on, and is moved."""
+    """With the time to try again in; deliveries begun before continue, and are moved."""
     await stage.open("other")
     agent = await stage.join(ScriptedIntelligence("ai", ["an answer"], delay=5.0), "other")
     web = await stage.join(RecordingChannel("web"), "other")
@@ -504,7 +504,7 @@ async def test_chosen_events_are_split_off_into_a_given_room(stage: Any) -> None
 
 
 async def test_a_channel_moves_with_those_who_came_by_it(stage: Any) -> None:
-    """What it knows moves, what was said stays; the next message goes to the other room."""
+    """Its memory moves, the messages stay; the next message goes to the other room."""
     texts = sms()
     stage.kit.register_channel(texts)
     await stage.open("other")

@@ -1,4 +1,4 @@
-"""What is written from inside a room's work is part of it: its chain, its cascade, its right to end."""
+"""Writes from inside a room's work are part of it: of its chain, its cascade, its right to end."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ async def test_an_agent_may_wait_for_another_room_that_writes_back(stage):
     await stage.kit.create_room("r2")
     await stage.socket("alice")
     boss = await stage.join(Passing("boss", stage, "worker", "r2"))
-    worker = await stage.join(Passing("worker", stage, "nobody", "r1"), "r2")
+    worker = await stage.join(Passing("worker", stage, "no one", "r1"), "r2")
     await stage.say(addressed_to=("boss",))
     assert (boss.turns, worker.turns) == (1, 1)
     assert asyncio.get_running_loop().time() < 1

@@ -1,4 +1,4 @@
-"""The pace of what goes out: limits over all rooms of a channel, per recipient, and vendors' pauses."""
+"""The pace of deliveries: limits over all rooms of a channel, per recipient, and vendors' pauses."""
 
 from __future__ import annotations
 
@@ -370,7 +370,7 @@ async def test_an_announcement_that_makes_no_sense_changes_nothing(bare_stage: A
 
 
 class Deaf(RecordingChannel):
-    """A channel whose first delivery ignores that it is cancelled, until it is told to end."""
+    """A channel whose first delivery ignores that it is cancelled, until the test ends it."""
 
     def __init__(self) -> None:
         super().__init__("sms")

@@ -1,4 +1,4 @@
-"""Foreign code may raise what is not an Exception, as panics of extensions do: it fails like any other."""
+"""Foreign code may raise a BaseException, as panics of extensions do: it fails like any other."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ async def test_the_round_is_in_the_commit_of_the_words(stage: Any) -> None:
 async def test_a_round_that_cannot_be_stored_fails_the_turn(
     stage: Any, way: str, wrong: Any, words: str
 ) -> None:
-    """With a typed error in the ledger; what was said before stays."""
+    """With a typed error in the ledger; the words before it stay."""
     await stage.join(Asking(wrong(stage), **WAYS[way]))
     result = await stage.say()
     assert isinstance(result.error, InvalidInputError)

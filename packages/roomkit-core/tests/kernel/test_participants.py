@@ -77,7 +77,7 @@ async def test_what_cannot_be_an_id_is_refused(stage: Any, bad: str) -> None:
 async def test_a_participant_is_tied_to_an_identity(stage: Any) -> None:
     seen = stage.observe(HookTrigger.ON_PARTICIPANT_IDENTIFIED)
     await stage.kit.store.create_identity(BOB)
-    await stage.kit.ensure_participant("r1", "sms", "+1", "somebody")
+    await stage.kit.ensure_participant("r1", "sms", "+1", "visitor")
     await asyncio.sleep(5)
     person = await stage.kit.resolve_participant("r1", "+1", "bob", resolved_by="carol")
 
@@ -98,9 +98,9 @@ async def test_a_participant_is_tied_to_an_identity(stage: Any) -> None:
 async def test_an_identity_without_a_name_leaves_the_one_there_is(stage: Any) -> None:
     """A name is not lost by being identified."""
     await stage.kit.store.create_identity(Identity(id="bob"))
-    await stage.kit.ensure_participant("r1", "sms", "+1", "somebody")
+    await stage.kit.ensure_participant("r1", "sms", "+1", "visitor")
 
-    assert (await stage.kit.resolve_participant("r1", "+1", "bob")).display_name == "somebody"
+    assert (await stage.kit.resolve_participant("r1", "+1", "bob")).display_name == "visitor"
 
 
 async def test_whoever_was_identified_by_hand_stays_identified(staging: Any) -> None:

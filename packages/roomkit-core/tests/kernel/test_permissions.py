@@ -112,7 +112,7 @@ class TestSpeaking:
         await stage.socket("mute", muted=True)
         await stage.say(by="ann")
         await stage.say(channel="other", by="ann")
-        await stage.say(channel="mute", by="nobody")
+        await stage.say(channel="mute", by="stranger")
         (ann,) = await stage.kit.list_participants("r1")
         assert (ann.id, ann.connected_via) == ("ann", ("alice", "other"))
 

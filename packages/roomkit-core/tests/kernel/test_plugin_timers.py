@@ -19,7 +19,7 @@ from roomkit.plugins import PluginManager
 from roomkit_plugins.testing import RecordingChannel, SharedStore, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
-NAIVE = datetime(2040, 1, 1)  # that is what is wrong with it
+NAIVE = datetime(2040, 1, 1)  # without a time zone
 LEASE = 15.0
 
 
@@ -126,7 +126,7 @@ async def decide(request: pytest.FixtureRequest, kit: RoomKit) -> Any:
 async def test_a_gates_timer_that_is_due_at_the_commit_fires_at_once(
     kit: RoomKit, decide: Any, seconds: float, blocks: bool
 ) -> None:
-    """On the worker that commits, though a store has it hold what is due by then."""
+    """On the worker that commits, though a store leases to it the timers due by then."""
     fired = Fired()
     kit.services.timers.on("call", fired)
     begun = asyncio.get_running_loop().time()
@@ -244,7 +244,7 @@ async def test_a_handler_that_hangs_is_cut_and_others_get_their_turn(kit: RoomKi
 
 @pytest.mark.parametrize(
     "answer", [3, "soon", datetime(2040, 1, 1)], ids=["a number", "text", "naive"]
-)  # what is wrong with it
+)  # the fault
 async def test_a_wrong_answer_is_a_failure(kit: RoomKit, answer: Any) -> None:
     """The timer is kept, and its handler called again."""
     fired = Fired(answer)

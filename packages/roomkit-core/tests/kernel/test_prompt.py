@@ -95,7 +95,7 @@ BEHAVIOURS = {
     "a refusal": giving(ChannelOutput(provider_result=ProviderResult(success=False, error="no such number"))),
     "state of the binding": giving(ChannelOutput(binding_state={"conversation": "c1"})),
     "other content": giving(ChannelOutput(rendered=TextContent(body="a template"))),
-    "what was heard": giving(ChannelOutput(heard=2)),
+    "the heard text": giving(ChannelOutput(heard=2)),
     "a provider's error": raising(ProviderError("bad", error_code=ErrorCode.AUTH)),
     "an error for good": raising(BUSY),
     "an error at first": at_first(BUSY, EMPTY),

@@ -1,4 +1,4 @@
-"""Receipts: what a vendor says later of what was sent."""
+"""Receipts: what a vendor says later of a delivery."""
 
 from __future__ import annotations
 

@@ -385,7 +385,7 @@ async def test_a_room_that_a_router_finds_lets_in_whom_it_knows(staging: Any) ->
 
 @pytest.mark.virtual_time
 async def test_a_signal_with_a_parent_opens_nothing(stage: Any) -> None:
-    """What is looked up for a reply makes no room of a typing signal."""
+    """The look-up for a reply makes no room of a typing signal."""
     stage.kit.register_channel(sms())
     said = await stage.say(channel="sms", by=ANN, room=None, in_reply_to=("x",), event_type=EventType.TYPING)
     assert said.reason == "room_not_found"

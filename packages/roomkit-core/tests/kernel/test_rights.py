@@ -1,4 +1,4 @@
-"""What people may ask for: a copy of what is kept of them, its erasure, and that it is not kept for ever."""
+"""Data-subject requests: a copy of the stored data of a person, its erasure, and bounded retention."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ async def furnish(stage: Any) -> None:
     await stage.socket("web")
     await stage.socket("desk")
     await stage.agent("bot", ["Dear Ann, the pelican is on its way"])
-    address, nobody = "+15550001111", {"addressed_to": ()}
-    await stage.say("this is my pelican", channel="sms", by=address, raw_payload={"From": address}, **nobody)
+    address, alone = "+15550001111", {"addressed_to": ()}
+    await stage.say("this is my pelican", channel="sms", by=address, raw_payload={"From": address}, **alone)
     await kit.resolve_participant("r1", "+15550001111", ANN.id)
-    await stage.say("what a bird", channel="web", by="ben", metadata={"ip": "10.0.0.1"}, **nobody)
-    await stage.say("she is odd", channel="desk", by="boss", visibility="intelligence", **nobody)
+    await stage.say("what a bird", channel="web", by="ben", metadata={"ip": "10.0.0.1"}, **alone)
+    await stage.say("she is odd", channel="desk", by="boss", visibility="intelligence", **alone)
     await stage.say("where is my pelican", channel="sms", by="+15550001111")
     await kit.store.add_task(Task(id="t1", room_id="r1", title="feed the bird", assigned_to="+15550001111"))
     await kit.store.add_task(Task(id="t2", room_id="r1", title="sweep"))
@@ -292,10 +292,10 @@ async def test_who_is_asked_for_must_be_told_apart(house: Any) -> None:
         await kit.export_room("nowhere")
     with pytest.raises(RoomNotFoundError, match="'nowhere'"):
         [line async for line in kit.export_room_lines("nowhere")]
-    with pytest.raises(IdentityNotFoundError, match="'nobody'"):
-        await kit.export_person(identity_id="nobody")
-    with pytest.raises(ParticipantNotFoundError, match="'nobody'"):
-        await kit.export_person(participant_id="nobody")
+    with pytest.raises(IdentityNotFoundError, match="'stranger'"):
+        await kit.export_person(identity_id="stranger")
+    with pytest.raises(ParticipantNotFoundError, match="'stranger'"):
+        await kit.export_person(participant_id="stranger")
     for wrong in ({}, {"identity_id": "a", "participant_id": "b"}):
         with pytest.raises(InvalidInputError, match="exactly one"):
             await kit.erase_person(**wrong)
@@ -366,7 +366,7 @@ async def test_a_receipt_may_be_kept(house: Any) -> None:
 
 
 async def test_asking_again_finds_nothing(house: Any) -> None:
-    """And changes nothing: no note, no event is told."""
+    """And changes nothing: no note, no framework event."""
     await furnish(house)
     await house.kit.erase_person(identity_id=ANN.id)
     before = await everything(house)
@@ -408,7 +408,7 @@ async def test_what_a_crash_interrupts_is_finished_by_asking_again(
     """Wherever it comes: whatever leads to the rest goes last."""
     crashing = Crashing(store, monkeypatch)
     await furnish(house)
-    # Two more rooms: one where Ann is known by her identity, one where nobody knows yet that it is she.
+    # Two more rooms: one where Ann is known by her identity, one where her identity is not known yet.
     await house.open("r2")
     await house.kit.attach_channel("r2", "web")
     await house.kit.ensure_participant("r2", "web", "ann-on-the-web")
@@ -601,7 +601,7 @@ async def test_channels_and_watchers_learn_that_a_channel_was_detached(house: An
     assert (await house.texts())[-1] == "it is me again"
 
 
-# -- what is under way --------------------------------------------------------------------------
+# -- work under way -----------------------------------------------------------------------------
 
 
 async def test_what_waits_in_a_lane_is_not_sent_any_more(house: Any) -> None:
@@ -789,7 +789,7 @@ class Calendar(SystemClock):
         return self.today
 
     async def pass_by(self, kit: Any, **time: float) -> None:
-        """Let time go by, and have the kit see to what is due then."""
+        """Let time go by, and have the kit fire the timers that are due then."""
         self.today += timedelta(**time)
         await kit.sweep_room_timers()
 

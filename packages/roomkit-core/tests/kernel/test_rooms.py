@@ -1,4 +1,4 @@
-"""The life of rooms and of the channels in them: every change is a note, told to whoever watches."""
+"""The life of rooms and of the channels in them: every change is a note, and published to observers."""
 
 from __future__ import annotations
 

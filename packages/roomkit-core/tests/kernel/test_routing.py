@@ -1,4 +1,4 @@
-"""Routing: who is writing decides, and what is ambiguous is a new room."""
+"""Routing: the sender decides, and an ambiguous message makes a new room."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_somebody_who_came_by_another_channel_does_not_make_the_room_their
     await stage.socket("web")
     await stage.say(channel="web", by="+2")
 
-    assert await room_of(stage, "+2") == "r1", "nobody came by sms yet"
+    assert await room_of(stage, "+2") == "r1", "no message came by sms yet"
     assert await room_of(stage, "+3") != "r1"
 
 

@@ -74,7 +74,7 @@ async def send(kit: RoomKit, at: Any, text: str = "hello", **fields: Any) -> Roo
 
 
 async def messages(kit: RoomKit) -> list[RoomEvent]:
-    """Return what was said or refused."""
+    """Return the messages sent or refused."""
     return [event for event in await kit.store.list_events("r1") if event.type is EventType.MESSAGE]
 
 
@@ -222,7 +222,7 @@ def test_countries_with_one_zone_have_it() -> None:
 
 
 async def test_a_late_worker_waits_for_the_window() -> None:
-    """What was due while no worker ran goes out when the window opens next."""
+    """A message due while no worker ran goes out when the window opens next."""
     store = SharedStore()
     async with a_kit(store) as kit:
         kit.register_channel(RecordingChannel("sms"))
@@ -243,7 +243,7 @@ async def test_a_late_worker_waits_for_the_window() -> None:
 
 @pytest.mark.parametrize(
     "wrong", [datetime(2030, 1, 1), "tomorrow", 3], ids=["naive", "text", "number"]
-)  # what is wrong with it
+)  # the fault
 async def test_what_is_no_time_is_refused(kit: RoomKit, wrong: Any) -> None:
     with pytest.raises(InvalidInputError):
         await send(kit, wrong)
@@ -284,7 +284,7 @@ def test_wrong_times_and_zones_are_errors(make: Any) -> None:
 
 async def test_others_than_participants_have_no_local_time(kit: RoomKit) -> None:
     with pytest.raises(ParticipantNotFoundError, match="local time"):
-        await send(kit, LocalTime("09:00", of="nobody"))
+        await send(kit, LocalTime("09:00", of="stranger"))
     with pytest.raises(RoomNotFoundError):
         await kit.send_event("r9", "sms", TextContent(body="x"), at=after(kit, 5))
 
@@ -396,7 +396,7 @@ class TestChanges:
         assert await said(kit) == ["hello"]
 
     async def test_of_concurrent_changes_none_is_lost_or_mixed(self, kit: RoomKit) -> None:
-        """Once cancelled nothing goes out; what goes out is one of the edits, whole."""
+        """Once cancelled nothing goes out; if a message goes out, it is one of the edits, whole."""
         for number in range(10):
             event = await send(kit, after(kit, 50), f"{number}")
             results = await asyncio.gather(
@@ -483,7 +483,7 @@ class TestFiles:
         return MediaContent(url=ref.url, mime_type="image/png")
 
     async def test_a_file_that_would_be_deleted_before_is_refused(self, kit: RoomKit) -> None:
-        """When it is scheduled, and when it is put off by an edit; what is scheduled stays as it is."""
+        """When it is scheduled, and when it is put off by an edit; the scheduled message stays as it is."""
         picture = await self.picture(kit)
         with pytest.raises(InvalidInputError, match="is deleted 24 hours after it was put"):
             await kit.send_event("r1", "sms", picture, at=after(kit, 2 * DAY))

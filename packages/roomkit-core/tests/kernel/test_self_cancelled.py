@@ -1,4 +1,4 @@
-"""Foreign code that raises CancelledError by itself has failed: it cancels nobody."""
+"""Foreign code that raises CancelledError by itself has failed: it cancels no other task."""
 
 from __future__ import annotations
 

@@ -380,7 +380,7 @@ async def test_a_large_inheritance_is_written_down_in_pieces(house: House, two: 
     assert sum(sizes) == 700
 
 
-# -- what waits holds up nothing else ------------------------------------------------------------
+# -- waiting work holds up nothing else ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("why", ["pause", "limit", "retry"])

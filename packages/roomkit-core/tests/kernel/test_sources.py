@@ -167,7 +167,7 @@ async def test_no_message_ever_breaks_a_source(stage: Any) -> None:
     stage.kit.register_channel(RecordingChannel("chat"))
     stage.kit.register_channel(Picky("picky"))
     edit = message(event_type=EventType.EDIT)
-    source = ScriptedSource([message(channel="nobody"), message(channel="picky"), edit, message("fine")])
+    source = ScriptedSource([message(channel="unknown"), message(channel="picky"), edit, message("fine")])
     await stage.kit.attach_source("chat", source)
     await asyncio.sleep(1)
 
@@ -282,7 +282,7 @@ async def test_a_stop_that_ignores_its_cancellation_does_not_hold_up_the_close(b
 
 
 class Deaf(ScriptedSource):
-    """A source that ignores its cancellation, and emits whenever it is told to."""
+    """A source that ignores its cancellation, and emits on demand."""
 
     def __init__(self, *, last_words: bool = True) -> None:
         super().__init__(())
@@ -379,7 +379,7 @@ async def test_a_message_is_taken_in_at_its_commit(stage: Any) -> None:
 
 
 async def test_the_messages_of_one_sender_keep_their_order_and_others_run_beside(stage: Any) -> None:
-    """Whoever is slow: the first message of bob is parsed for two seconds, each of alice's for one."""
+    """With slow parsing: the first message of bob is parsed for two seconds, each of alice's for one."""
 
     class Slow(RecordingChannel):
         async def handle_inbound(self, message: Any, context: Any) -> Any:

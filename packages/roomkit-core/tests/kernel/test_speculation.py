@@ -128,7 +128,7 @@ async def test_the_answer_is_there_when_the_message_is(room):
 
 
 async def test_what_is_still_generated_streams_on(room):
-    """Confirmed in the middle, what is ready goes out at once, and the rest as it comes."""
+    """Confirmed in the middle, finished pieces go out at once, and the rest as it comes."""
     await room.join(Assistant())
     speculation = await speculate(room)
     await asyncio.sleep(3.5)
@@ -707,7 +707,7 @@ async def worker(store, realtime, *channels):
 
 
 async def two_workers(*others):
-    """Return two workers of one room; the bot is on the first, and on the second what is given."""
+    """Return two workers of one room; the bot is on the first, the given channels on the second."""
     store, realtime = Shared(), InMemoryRealtime()
     bot = Assistant()
     here = await worker(store, realtime, RecordingChannel("alice", streaming=True), bot)
@@ -732,7 +732,7 @@ async def test_a_commit_by_another_worker_withdraws_it(room):
 
 
 async def test_a_turn_that_another_worker_has_is_not_given_twice(room):
-    """The agent's lane belongs to the other worker: it answers, and what was prepared here is withdrawn."""
+    """The agent's lane belongs to the other worker: it answers, and the answer prepared here is withdrawn."""
     other = Assistant(tool=True)
     here, there, bot = await two_workers(other)
     busy = InboundMessage(channel_id="alice", sender_id="alice", content=TextContent(body="First."))

@@ -1,4 +1,4 @@
-"""What is kept with rooms and bindings: by functions, by gates, by messages and by deliveries."""
+"""State of rooms and bindings: changed by functions, by gates, by messages and by deliveries."""
 
 from __future__ import annotations
 

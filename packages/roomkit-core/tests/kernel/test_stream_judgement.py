@@ -83,7 +83,7 @@ def appending(event):
 
 
 def addressing(event):
-    """Say who is asked, and who may see what is said in return."""
+    """Say who is asked, and who may see the answer."""
     whole = len(text_of(event.content))
     return HookResult.modify(
         event.replace(

@@ -1,4 +1,4 @@
-"""One organization's view of a kit: to it, what is another's is not there."""
+"""One organization's view of a kit: objects of others do not exist in it."""
 
 from __future__ import annotations
 
@@ -256,10 +256,10 @@ async def test_a_view_refuses_another_organization(stage: Any, name: str) -> Non
 
 
 async def outcome(work: Awaitable[Any], ids: Ids) -> str:
-    """Return what came of a call, with the ids that it was given made the same for all."""
+    """Return the outcome of a call, with the ids that it was given made the same for all."""
     try:
         answer = await work
-    except Exception as error:  # noqa: BLE001  # it is what is compared
+    except Exception as error:  # noqa: BLE001  # it is compared
         answer = error
     if isinstance(answer, ErasureReceipt):
         answer = (answer.found_nothing, answer.retained)

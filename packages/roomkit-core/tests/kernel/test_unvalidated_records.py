@@ -299,7 +299,7 @@ async def test_json_that_a_gate_sets_without_validation_is_frozen(stage: Any) ->
 
 
 class Resolver(IdentityResolver):
-    """Answers as it is told."""
+    """Gives the scripted answer."""
 
     answer: Any = None
 

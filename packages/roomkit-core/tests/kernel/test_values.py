@@ -168,7 +168,7 @@ async def test_what_cannot_be_kept_is_refused(values: Values, key: Any, given: A
 
 
 async def test_an_erasure_removes_a_persons_values_and_timers(kit: RoomKit, values: Values) -> None:
-    """By their ids and addresses; and what was derived from each room it redacts in."""
+    """By their ids and addresses; and data derived from each room it redacts in."""
     from roomkit.models.timer import Timer
 
     await kit.create_room("r1")
@@ -191,7 +191,7 @@ async def test_an_erasure_removes_a_persons_values_and_timers(kit: RoomKit, valu
 
 
 async def test_an_erasure_takes_a_persons_address_out_of_bindings(kit: RoomKit) -> None:
-    """A binding of theirs goes; the state of another keeps what is not about them."""
+    """A binding of theirs goes; the state of another keeps data that is not about them."""
     await kit.create_room("r1")
     for name in ("alice", "ours", "theirs"):
         kit.register_channel(RecordingChannel(name))

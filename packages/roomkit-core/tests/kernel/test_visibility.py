@@ -1,4 +1,4 @@
-"""Visibility: what is hidden from somebody changes nothing they see, by any way of seeing."""
+"""Visibility: an event hidden from a reader changes nothing they see, by any way of reading."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_what_is_hidden_changes_nothing_for_whom_it_is_hidden_from(bare_stage, s
 
     async def scene():
         everything = await played(bare_stage, script)
-        # The same numbers, so that the texts are the same: the hidden ones are said by nobody.
+        # The same numbers, so that the texts are the same: the hidden ones have no author.
         kept = [line for line in script if not line[1]]
         numbers = [number for number, line in enumerate(script) if not line[1]]
         without = await played(bare_stage, kept)
@@ -126,7 +126,7 @@ def test_the_narrowest_of_several_admits_whom_all_admit(first, second, third):
         ("intelligence", {"bot", "other"}),
         ("bob", {"bob"}),
         ("bob, bot", {"bob", "bot"}),
-        ("nobody", set()),
+        ("no one", set()),
     ],
 )
 @pytest.mark.parametrize("whose", ["message", "binding"])

@@ -1,4 +1,4 @@
-"""Webhooks: what is answered, and what is stored by then."""
+"""Webhooks: the answer, and the data stored by then."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def taken(stage: Any, *parts: Any) -> WebhookOutcome:
     return outcome
 
 
-# -- what is answered ---------------------------------------------------------------------------
+# -- answers ------------------------------------------------------------------------------------
 
 
 async def test_a_request_that_is_stored_is_answered_with_an_empty_200(stage: Any) -> None:
@@ -253,7 +253,7 @@ async def test_a_kit_that_is_closed_asks_for_the_request_again(bare_stage: Any) 
     assert (outcome.status, outcome.answer.body) == (500, "kit_closed")
 
 
-# -- what is stored by then ---------------------------------------------------------------------
+# -- data stored by then ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [StoreUnavailableError("away"), StoreBusyError("busy")], ids=str)
@@ -261,7 +261,7 @@ async def test_a_kit_that_is_closed_asks_for_the_request_again(bare_stage: Any) 
 async def test_a_store_that_fails_gets_the_status_on_which_the_vendor_repeats(
     staging: Any, error: StoreError, retry_status: Any, status: int
 ) -> None:
-    """What was stored before stays, what comes after it waits, and the repetition meets its keys."""
+    """Messages stored before it stay, later ones wait, and the repetition meets its keys."""
     store = FailingStore()
     async with staging(store=store) as stage:
         vendor = Vendor(message("one"), message("two"), message("three"), WebhookAnswer(body="thanks"))

@@ -223,7 +223,7 @@ async def test_outcomes_in_a_shared_room_are_shown_at_once_and_written_with_the_
 
 
 async def test_a_failure_in_a_shared_room_is_written_before_it_shows(house: House, two: Any) -> None:
-    """It may be retried as soon as it shows, and what is written again must not undo the retry."""
+    """It may be retried as soon as it shows, and the repeated write must not undo the retry."""
     first, second = await two()
     for number in range(3):
         await (second if number % 2 else first).say(f"{number}", wait="settled")

@@ -1,4 +1,4 @@
-"""What is particular to the in-memory lock manager."""
+"""Particulars of the in-memory lock manager."""
 
 from __future__ import annotations
 

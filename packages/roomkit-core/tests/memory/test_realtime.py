@@ -1,4 +1,4 @@
-"""What is particular to the in-memory realtime backend."""
+"""Particulars of the in-memory realtime backend."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_a_callback_that_awaits_something_cancelled_does_not_end_the_subsc
 
 async def test_a_callback_runs_in_the_context_of_its_subscriber() -> None:
     backend = InMemoryRealtime()
-    who: ContextVar[str] = ContextVar("who", default="nobody")
+    who: ContextVar[str] = ContextVar("who", default="no one")
     heard: list[str] = []
 
     async def hear(event: EphemeralEvent) -> None:
@@ -197,6 +197,6 @@ async def test_a_topic_without_a_subscription_says_so() -> None:
 
 def test_a_subclass_may_show_events_to_others() -> None:
     class Recording(InMemoryRealtime):
-        """As a program's own, which records what is published."""
+        """As a program's own, which records publications."""
 
     assert Recording().has_subscribers("topic")

@@ -1,4 +1,4 @@
-"""What is the in-memory store's own, besides the contract of every store."""
+"""Particulars of the in-memory store, besides the contract of every store."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def furnish(store: InMemoryStore, room_id: str, worker: str) -> list[Deliv
 
 
 def contents(found: object, seen: set[int] | None = None) -> list[Any]:
-    """Return what is in the containers of an object and of the objects of the store that it holds."""
+    """Return the contents of the containers of an object and of the objects of the store that it holds."""
     seen = seen if seen is not None else set()
     if id(found) in seen:
         return []

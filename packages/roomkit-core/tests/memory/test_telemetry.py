@@ -1,4 +1,4 @@
-"""What is particular to the core's telemetry providers."""
+"""Particulars of the core's telemetry providers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_failed_span_shows_the_class_of_its_error_and_no_prose(caplog: pytest.
     provider = ConsoleTelemetryProvider()
     with caplog.at_level(logging.INFO):
         with pytest.raises(ValueError, match="quote"), provider.span(SpanKind.CUSTOM, "a"):
-            raise ValueError("a quote of what was said")
+            raise ValueError("a quote of the message")
         provider.end_span(
             provider.start_span(SpanKind.CUSTOM, "b"), status="error", error_message="not a code"
         )

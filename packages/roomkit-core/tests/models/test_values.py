@@ -183,7 +183,7 @@ VENDORS_JSON: dict[type[Record], tuple[str, ...]] = {
     AIToolCallPart: ("metadata",),
     AIToolCall: ("metadata",),
 }
-"""What comes from a vendor: it is repaired. All other JSON is a program's, and refused."""
+"""JSON from a vendor: it is repaired. All other JSON is a program's, and refused."""
 NEEDED: dict[str, Any] = {
     "channel_id": "c",
     "channel_type": "sms",

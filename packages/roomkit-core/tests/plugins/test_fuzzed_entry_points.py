@@ -55,7 +55,7 @@ def test_any_set_of_entry_points_is_scanned(make: Any, data: st.DataObject) -> N
         assert plugin.reason or plugin.state is ComponentState.LOADED
 
 
-@settings(deadline=None)  # the first example scans what is installed
+@settings(deadline=None)  # the first example scans the installation
 @given(kind=st.one_of(names, st.sampled_from(["sms", "store"])), name=names)
 def test_any_name_gives_a_component_or_a_typed_error(kind: str, name: str) -> None:
     from roomkit.plugins import default_manager

@@ -1,4 +1,4 @@
-"""Configurations with values that nobody means: each is refused with a ConfigError in clean lines."""
+"""Configurations with nonsensical values: each is refused with a ConfigError in clean lines."""
 
 from __future__ import annotations
 

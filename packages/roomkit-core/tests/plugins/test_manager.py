@@ -1,4 +1,4 @@
-"""What is found, in what state it is, and what the user reads who asks for something."""
+"""The plugins found, their states, and the errors for users who ask for one."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""The profile `prod` refuses what is fit for a laptop alone; each refusal names the line and what to do."""
+"""The profile `prod` refuses settings fit for a laptop alone; each refusal names the line and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plugin may declare, and how it is told what is wrong."""
+"""What a plugin may declare, and the errors for what it may not."""
 
 import pytest
 from hypothesis import given

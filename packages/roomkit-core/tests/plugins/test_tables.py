@@ -351,7 +351,7 @@ def test_the_schema_describes_lists_sources_bindings_and_tables(manager: PluginM
 
 
 async def test_binding_defaults_hold_wherever_a_channel_is_attached(manager: PluginManager) -> None:
-    """By call, and for a stranger's first message; what is given wins."""
+    """By call, and for a stranger's first message; the given value wins."""
     async with RoomKit(plugins=manager) as kit:
         defaults = {"access": Access.READ_ONLY, "visibility": "internal", "metadata": {"a": 1, "b": 1}}
         kit.register_channel(RecordingChannel("chat"), binding=defaults)

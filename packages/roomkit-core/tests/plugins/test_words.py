@@ -234,7 +234,7 @@ async def test_triggers_of_plugins_are_gates_or_observed(manager: PluginManager)
 
 
 async def test_kinds_of_plugins_are_parts_like_others(manager: PluginManager) -> None:
-    """From a file, by name; what is not of the kind's contract is the plugin's fault."""
+    """From a file, by name; an object that breaks the kind's contract is the plugin's fault."""
     file = {"channels": {"talk": {"plugin": "talk", "crm": "sales"}}}
     kit = await RoomKit.from_config(file, plugins=manager)
     talk = kit.channels["talk"]
@@ -247,7 +247,7 @@ async def test_kinds_of_plugins_are_parts_like_others(manager: PluginManager) ->
 
 
 def test_a_kind_may_be_declared_by_a_plugin_that_comes_later(make: Any) -> None:
-    """Plugins are found by name; one whose kind nobody declares is broken, and named with the nearest."""
+    """Plugins are found by name; one whose kind is not declared is broken, and named with the nearest."""
     word = f"ledger_{WORD}"
     user = make.module(roomkit_register=lambda registry: registry.add(word, "mine", "acme:Mine"))
     owner = make.module(roomkit_register=lambda registry: registry.add_kind(word, contract="acme:Ledger"))

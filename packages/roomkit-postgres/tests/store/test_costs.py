@@ -1,4 +1,4 @@
-"""What a message costs: round trips, and the way of each query, in a database nobody has analysed."""
+"""What a message costs: round trips, and the plan of each query, in a database without statistics."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_only_what_others_added_is_read(stores: StoreMaker) -> None:
 
 PLANS = {
     "a lane": f"SELECT seq FROM roomkit_deliveries d WHERE room = $1 AND channel_id = $2 AND {IN_LANE}",
-    "what is held": f"SELECT seq FROM roomkit_deliveries d WHERE holder = $1 AND {IS_HELD} ORDER BY seq",
+    "held rows": f"SELECT seq FROM roomkit_deliveries d WHERE holder = $1 AND {IS_HELD} ORDER BY seq",
     "a load": loads.LOAD,
     "what can be claimed": ledger.CLAIMABLE,
     "a head": "SELECT h.room FROM roomkit_rooms r JOIN roomkit_heads h ON h.room = r.seq WHERE r.id = $1",

@@ -1,4 +1,4 @@
-"""What goes wrong with a server: it has a name, it is told truly, and nothing is lost or made twice."""
+"""Failures of a server: each has its own error, and nothing is lost or made twice."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ async def test_outcomes_that_did_not_wait_for_the_disk_are_written_again_after_a
 
 async def test_a_server_that_is_not_there_is_named(stores: StoreMaker) -> None:
     """Within `acquire_timeout`; the store opens as soon as there is one."""
-    store = stores("postgresql://somebody:secret@127.0.0.1:1/nothing", acquire_timeout=0.1)
+    store = stores("postgresql://someone:secret@127.0.0.1:1/nothing", acquire_timeout=0.1)
     with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1:1/nothing") as caught:
         await store.get_room("room")
     assert "secret" not in f"{caught.value!r} {caught.value}"

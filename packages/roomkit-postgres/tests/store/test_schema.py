@@ -1,4 +1,4 @@
-"""Every database that was ever made opens, whoever else opens it, and nobody's tables are touched."""
+"""Every database that was ever made opens, also for several at once, and foreign tables are not touched."""
 
 from __future__ import annotations
 

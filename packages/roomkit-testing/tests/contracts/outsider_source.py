@@ -1,4 +1,4 @@
-"""A source over a queue that keeps what is not acknowledged, as an outsider writes it, and its suite."""
+"""A source over a queue that keeps unacknowledged messages, as an outsider writes it, and its suite."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["QueueContract", "QueueSource"]
 
 
 class QueueSource(BaseSourceProvider):
-    """Emits what is in the queue, one after the other; what is stored leaves it."""
+    """Emits the queue's messages, one after the other; stored ones leave it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -128,7 +128,7 @@ class ForgetsEverything(InMemoryMediaStore):
 
 
 class NaiveFetch(GuardedFetch):
-    """Fetches whatever it is told, from wherever it leads, as a first attempt does."""
+    """Fetches any URL, and follows it anywhere, as a first attempt does."""
 
     def __init__(self, resolver: Any) -> None:
         self._resolve = resolver

@@ -441,4 +441,4 @@ class RecallsThePeopleThatItRead(Recalling):
 
 @found_by("test_a_room_that_others_deleted_takes_no_commit")
 class RecallsADeletedRoom(Recalling):
-    """What was deleted is in memory still."""
+    """Deleted records are in memory still."""

@@ -143,7 +143,7 @@ class HoldsLaterTimersToo(InMemoryStore):
 
 @found_by("test_a_timer_that_is_always_due_is_its_committers_whatever_the_clocks_show")
 class TrustsTheCommittersClock(InMemoryStore):
-    """What is due at once is kept under the commit's time, which another worker has not reached."""
+    """A timer due at once is stored under the commit's time, which another worker has not reached."""
 
     async def commit(self, commit: Commit) -> Committed:
         result = await super().commit(commit)

@@ -177,7 +177,7 @@ def _usage(usage: ScriptedUsage) -> dict[str, int]:
 
 
 def _repaired(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Repair the texts, as whoever reads JSON has to: a call takes valid Unicode only."""
+    """Repair the texts, as a reader of JSON has to: a call takes valid Unicode only."""
     return {name: repaired(value) if isinstance(value, str) else value for name, value in arguments.items()}
 
 

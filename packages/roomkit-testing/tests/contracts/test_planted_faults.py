@@ -1,4 +1,4 @@
-"""The contract suites find what is wrong: each planted fault fails the tests that are there for it."""
+"""The contract suites find faults: each planted fault fails the tests that are there for it."""
 
 from __future__ import annotations
 

@@ -114,10 +114,10 @@ def test_passwords_are_checked(postgres_server: PostgresServer, database: str) -
     databases = server.databases
     good = databases.dsn("postgres", user=user, password="pa:ss/w'örd")
     assert databases.execute("select current_user", good) == user
-    wrong = databases.dsn("postgres", user=user, password="guessed-by-somebody")
+    wrong = databases.dsn("postgres", user=user, password="guessed-wrongly")
     with pytest.raises(ServiceError, match="password authentication failed") as caught:
         databases.execute("select 1", wrong)
-    assert "guessed-by-somebody" not in str(caught.value)
+    assert "guessed-wrongly" not in str(caught.value)
     databases.execute(f'drop role "{user}"')
 
 

@@ -32,7 +32,7 @@ class BeaconConfig(BaseModel):
 
     urgent: str = Field("URGENT", description="The word that makes a page urgent.")
     answer_within: float = Field(
-        300.0, gt=0, description="Seconds after which an urgent page that nobody answered is reported."
+        300.0, gt=0, description="Seconds after which an unanswered urgent page is reported."
     )
 
 

@@ -33,7 +33,7 @@ def roomkit_register(registry: Registry) -> None:
 
 @hookimpl
 def roomkit_configure(kit: RoomKit, services: Services, settings: Mapping[str, object]) -> None:
-    """Watch for urgent pages and those that nobody answers, if the configuration has the table."""
+    """Watch for urgent pages and unanswered ones, if the configuration has the table."""
     from beacon_roomkit.alerts import BeaconConfig, escalate, watch
 
     config = settings.get("beacon")
