@@ -254,6 +254,27 @@ async def _backlog(settings: Settings) -> object:
         return bob.texts()
 
 
+async def _outage(settings: Settings) -> object:
+    """Let deliveries wait for a channel that hangs; say how many are read again from the store."""
+
+    class Counting(SharedStore):
+        read = 0
+
+        async def read_lane(self, *args: Any, **options: Any) -> Any:
+            rows = await super().read_lane(*args, **options)
+            Counting.read += len(rows)
+            return rows
+
+    bob = RecordingChannel("bob", script=[hang := Hang()])
+    async with a_kit(settings, RecordingChannel("ann"), bob, store=Counting(), single_process=True) as kit:
+        for number in range(6):
+            await say(kit, str(number), wait="committed")
+        await asyncio.sleep(1)  # virtual time
+        hang.release()
+        await asyncio.sleep(1)  # virtual time
+        return Counting.read, bob.texts()
+
+
 async def _large_webhook(settings: Settings) -> object:
     async with a_kit(settings, SMSChannel("sms", provider=TwilioSMSProvider(_ACCOUNT))) as kit:
         request = WebhookRequest(
@@ -364,6 +385,7 @@ _KIT: dict[str, tuple[object, Observe, Settings]] = {
     "unclaimed_after": (100.0, _unclaimed, {}),
     "retention": ("1h", _old_event, {}),
     "max_lane_backlog": (2, _backlog, {}),
+    "max_waiting_in_memory": (2, _outage, {}),
     "max_webhook_bytes": (1000, _large_webhook, {}),
     "media_url": ("https://kit.example", _file, {}),
     "media_limit": (1000, _file, {"media_url": "https://kit.example"}),

@@ -455,6 +455,26 @@ class ClaimsByChannel(InMemoryStore):
         return sorted(claimed, key=lambda each: (each.event.index, each.delivery.channel_id))
 
 
+@found_by("test_a_lane_is_read_by_the_indexes_of_its_events")
+class ReadsALaneAsItIsAsked(InMemoryStore):
+    async def read_lane(self, room_id: str, channel_id: str, indexes: Sequence[int]) -> list[Claimed]:
+        read = super().read_lane
+        return [row for index in indexes for row in await read(room_id, channel_id, [index])]
+
+
+@found_by("test_a_lane_is_read_by_the_indexes_of_its_events")
+class ReadsALaneFromItsFirstIndexOn(InMemoryStore):
+    async def read_lane(self, room_id: str, channel_id: str, indexes: Sequence[int]) -> list[Claimed]:
+        return await super().read_lane(room_id, channel_id, range(min(indexes), max(indexes) + 1))
+
+
+@found_by("test_a_lane_is_read_in_any_state_and_without_what_is_not_there")
+class ReadsOnlyWhatIsPending(InMemoryStore):
+    async def read_lane(self, room_id: str, channel_id: str, indexes: Sequence[int]) -> list[Claimed]:
+        rows = await super().read_lane(room_id, channel_id, indexes)
+        return [each for each in rows if each.delivery.state is DeliveryState.PENDING]
+
+
 @found_by("test_a_claimed_delivery_comes_with_its_event_as_it_is_now")
 class DeliversWhatWasSaidAtFirst(InMemoryStore):
     async def claim(self, room_id: str, worker_id: str, **options: Any) -> list[Claimed]:

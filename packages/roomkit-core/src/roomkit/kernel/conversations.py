@@ -342,7 +342,7 @@ class ConversationOperations(Scoped):
         """Write an event, and wait for what it set going unless only the commit is waited for."""
         if event.type in EPHEMERAL:
             _check_stored(event)
-        cascade = Cascade()
+        cascade = Cascade(is_awaited=wait == "settled")
         written = await self._kernel.timeline.writer.write(Draft(event=event, cascade=cascade))
         if written.event is None:
             raise self._refused(event.room_id, event.source.channel_id, written.reason)

@@ -107,6 +107,7 @@ class RoomKit(LiveOperations, PluginMethods):
         retention: str | float | timedelta | None = _DEFAULTS.retention,
         max_claims: int = _DEFAULTS.max_claims,
         max_lane_backlog: int = _DEFAULTS.max_lane_backlog,
+        max_waiting_in_memory: int = _DEFAULTS.max_waiting_in_memory,
         max_webhook_bytes: int = _DEFAULTS.max_webhook_bytes,
         worker_url: str | None = _DEFAULTS.worker_url,
         require_opt_in: Collection[str] = _DEFAULTS.require_opt_in,

@@ -358,6 +358,12 @@ class Ledger:
 
     # -- workers --------------------------------------------------------------------------------
 
+    def lane(self, record: StoredRoom, channel_id: str, indexes: Sequence[int]) -> list[Claimed]:
+        """Return the rows of a channel of the events at these indexes."""
+        targets = record.ledger or {}
+        found = sorted({index for index in indexes if channel_id in targets.get(index, ())})
+        return [Claimed(self._row(event, channel_id), event) for event in map(record.at, found)]
+
     def claimable(self, worker_id: str, channels: Collection[str] | None, limit: int) -> list[str]:
         """Return rooms with rows for the worker to claim, the one with the oldest of them first."""
         if not self._leases.in_force(worker_id):

@@ -668,6 +668,11 @@ class InMemoryStore(ConversationStore):
         return self._ledger.claim(record, worker_id, channels) if record is not None else []
 
     @override
+    async def read_lane(self, room_id: str, channel_id: str, indexes: Sequence[int]) -> list[Claimed]:
+        record = self._rooms.get(room_id)
+        return [] if record is None else self._ledger.lane(record, channel_id, indexes)
+
+    @override
     async def count_unclaimed(self) -> dict[str, int]:
         return self._ledger.unclaimed()
 

@@ -96,6 +96,11 @@ class KitOptions(BaseModel):
         description='How long rooms keep their events: seconds, or "180d"; by default as long as the room.',
     )
     max_lane_backlog: Count = Field(10_000, description="How many deliveries may wait in a lane.")
+    max_waiting_in_memory: Count = Field(
+        1_000,
+        description="How many waiting deliveries are held in memory as a whole, over all lanes; a durable "
+        "store is read again for the others.",
+    )
     max_webhook_bytes: Count = Field(
         32 * 1024 * 1024, description="How large the body of a vendor's request may be."
     )

@@ -14,6 +14,7 @@ from roomkit_plugins.postgres.rows import (
     DELIVERIES,
     IN_LANE,
     IS_HELD,
+    Row,
     encoded,
     load_delivery,
     load_event,
@@ -33,6 +34,7 @@ __all__ = [
     "deliveries_by_seq",
     "find_delivery",
     "get_delivery",
+    "lane",
     "query_deliveries",
     "record_receipt",
     "revive",
@@ -125,10 +127,23 @@ async def claimed(database: Database, numbers: Sequence[int]) -> list[Claimed]:
         f"SELECT {_DELIVERY}, {EVENT} FROM {_LEDGER} WHERE d.seq = ANY($1::bigint[]) ORDER BY d.idx, d.seq",
         numbers,
     )
-    return [
-        Claimed(load_delivery(row), load_event(row[DELIVERIES.width], row, DELIVERIES.width + 3))
-        for row in rows
-    ]
+    return list(map(_claimed, rows))
+
+
+async def lane(database: Database, room_id: str, channel_id: str, indexes: Sequence[int]) -> list[Claimed]:
+    """Return the rows of a channel of the events at these indexes, with the events."""
+    rows = await database.fetch(
+        f"SELECT {_DELIVERY}, {EVENT} FROM {_LEDGER} WHERE d.room = (SELECT seq FROM roomkit_rooms "
+        "WHERE id = $1) AND d.idx = ANY($2::bigint[]) AND d.channel_id = $3 ORDER BY d.idx",
+        findable(room_id),
+        indexes,
+        findable(channel_id),
+    )
+    return list(map(_claimed, rows))
+
+
+def _claimed(row: Row) -> Claimed:
+    return Claimed(load_delivery(row), load_event(row[DELIVERIES.width], row, DELIVERIES.width + 3))
 
 
 _REGISTERED = "($4::text[] IS NULL OR d.channel_id = ANY($4))"

@@ -51,6 +51,7 @@ __all__ = [
     "TASKS",
     "TIMERS",
     "Column",
+    "Row",
     "Table",
     "dump_event",
     "dump_room",

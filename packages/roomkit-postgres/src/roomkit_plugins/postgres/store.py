@@ -649,6 +649,10 @@ class PostgresStore(SQLStore):
         return await ledger.claimed(self._database, numbers) if numbers else []
 
     @override
+    async def read_lane(self, room_id: str, channel_id: str, indexes: Sequence[int]) -> list[Claimed]:
+        return await ledger.lane(self._database, room_id, channel_id, indexes)
+
+    @override
     async def count_unclaimed(self) -> dict[str, int]:
         return await ledger.unclaimed(self._database)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -35,6 +36,7 @@ __all__ = [
     "place_of",
     "place_of_absent",
     "query_deliveries",
+    "read_lane",
     "record_receipt",
     "reopen_delivery",
 ]
@@ -295,6 +297,19 @@ def claim(
         event = event_of(room_id, tuple(columns[-4:]))
         claimed.append(Claimed(before.replace(holder=worker, claims=claims), event))
     return claimed
+
+
+def read_lane(
+    connection: sqlite3.Connection, room_id: str, channel_id: str, indexes: Sequence[int]
+) -> list[Claimed]:
+    """Return the rows of a channel of the events at these indexes, with the events."""
+    rows = connection.execute(
+        f"SELECT {DELIVERY}, {EVENT} {_LEDGER} "
+        "WHERE e.room = (SELECT seq FROM rooms WHERE id = ?) AND e.idx IN (SELECT value FROM json_each(?)) "
+        "AND d.channel_id = ? ORDER BY e.idx",
+        (room_id, json.dumps(indexes), channel_id),
+    ).fetchall()
+    return [Claimed(delivery_of(tuple(row[:-4])), event_of(room_id, tuple(row[-4:]))) for row in rows]
 
 
 # -- how deliveries end -------------------------------------------------------------------------

@@ -615,6 +615,10 @@ class SQLiteStore(SQLStore):
         )
 
     @override
+    async def read_lane(self, room_id: str, channel_id: str, indexes: Sequence[int]) -> list[Claimed]:
+        return await self._read(ledger.read_lane, findable(room_id), findable(channel_id), tuple(indexes))
+
+    @override
     async def count_unclaimed(self) -> dict[str, int]:
         return await self._read(ledger.count_unclaimed, self._now)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,6 +51,14 @@ class LeaseStore(ABC):
         taken; None takes those of every channel. In order of the events' indexes. A row taken from a
         worker whose lease ran out counts one more in `claims`. Nothing for a worker whose own lease
         has run out.
+        """
+
+    @abstractmethod
+    async def read_lane(self, room_id: str, channel_id: str, indexes: Sequence[int]) -> list[Claimed]:
+        """Return the deliveries to a channel of the events at these indexes, with the events as they are now.
+
+        Whatever their state and holder, in order of the timeline, in one request; nothing is claimed. An
+        index without an event, or whose event does not go to the channel, is passed over.
         """
 
     @abstractmethod

@@ -15,6 +15,7 @@ from roomkit.kernel.consent.consents import Consents
 from roomkit.kernel.delivery.answers import Answers
 from roomkit.kernel.delivery.breaker import Breakers
 from roomkit.kernel.delivery.consent_check import ConsentCheck
+from roomkit.kernel.delivery.deferrals import Deferrals
 from roomkit.kernel.delivery.dispatch import LaneDispatcher
 from roomkit.kernel.delivery.executor import LaneExecutor
 from roomkit.kernel.delivery.fallbacks import FALLBACK, Fallbacks
@@ -198,6 +199,14 @@ def build_work(ground: GroundParts, outcomes: OutcomeParts, sending: SendingPart
             learnt=learnt,
             pacing=sending.pacing,
             breakers=sending.breakers,
+        ),
+        deferrals=Deferrals(
+            store=store,
+            lease=lease,
+            channels=ground.channels,
+            settling=outcomes.settling,
+            clock=ground.clock,
+            most=ground.settings.max_waiting_in_memory,
         ),
     )
     return WorkParts(

@@ -181,7 +181,7 @@ class Reclaim:
         if under_way <= _MAX_UNDER_WAY:
             return under_way
         lanes = (self._lanes.get(*key) for key in self._pacing.waiting)
-        paced = sum(1 + len(lane.queue) for lane in lanes if lane is not None)
+        paced = sum(1 + lane.jobs_waiting for lane in lanes if lane is not None)
         return under_way - min(paced, _MAX_PACED)
 
     def _done(self, cascade: Cascade) -> None:
@@ -210,17 +210,22 @@ class Reclaim:
             self._wakeups.wake(row.room_id, (row.holder,))
             return Cascade()
         only = None if self._lease.worker_id is not None else (row.id,)
-        return await self.take(row.room_id, only=only)
+        return await self.take(row.room_id, only=only, is_awaited=True)
 
     async def take(
-        self, room_id: str, *, only: Collection[str] | None = None, waiting_for: str | None = None
+        self,
+        room_id: str,
+        *,
+        only: Collection[str] | None = None,
+        waiting_for: str | None = None,
+        is_awaited: bool = False,
     ) -> Cascade:
         """Claim a room's waiting deliveries and start them; return the cascade of those under way.
 
         Where the store knows of no leases, `only` are the delivery ids meant, or those to the channel
         `waiting_for`, which has just started: the others are being worked on already. Raises StoreError.
         """
-        cascade = Cascade()
+        cascade = Cascade(is_awaited=is_awaited)
         launch: list[Callable[[], None]] = []  # bound: the events claimed
         worker_id = await self._lease.any_worker()
 
@@ -274,7 +279,7 @@ class Reclaim:
         for group in by_event.values():
             event = group[0].event.without_former_contents()
             channel_ids = [each.delivery.channel_id for each in group]
-            run = Run(cascade, event, record, channel_ids, self._writer.write)
+            run = Run(cascade, event, record, channel_ids, self._writer)
             run.resumed = True
             # A dead worker may have played some of it.
             run.partly_heard = event.generation is not None and any(each.delivery.claims for each in group)

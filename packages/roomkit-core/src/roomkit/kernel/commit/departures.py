@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.commit.speculations import Speculations
-    from roomkit.kernel.flow.draft import Draft
+    from roomkit.kernel.flow.draft import TimelineWriter
     from roomkit.kernel.flow.live_answer import LiveRecipient
     from roomkit.kernel.flow.speculation import Prepared
     from roomkit.kernel.runtime.channels import Channels
@@ -66,7 +66,7 @@ class Departures:
         commit: Commit,
         committed: Committed,
         after: After,
-        write: Callable[[Draft], Awaitable[Written]],
+        timeline: TimelineWriter,
     ) -> Written:
         """Queue the deliveries of a commit; still under the lock, so that lanes keep its order."""
         if commit.bindings or commit.unbind or commit.room_changes:
@@ -80,7 +80,7 @@ class Departures:
         if self._speculations.open:
             held = self._speculations.committed(stored[position], draft.speculated, attempt.version)
         run, start = self._depart(
-            attempt, commit, committed, stored[position], attempt.targets, draft.streamed, write, held
+            attempt, commit, committed, stored[position], attempt.targets, draft.streamed, timeline, held
         )
         if held and draft.speculated is not None:
             self._speculations.taken(draft.speculated, run.targets)
@@ -88,7 +88,7 @@ class Departures:
         runs, starts = [run], [start]
         for entry, event in zip(commit.entries[position + 1 :], stored[position + 1 :], strict=True):
             targets = named_targets(record, self._channels, entry.targets)
-            further, start = self._depart(attempt, commit, committed, event, targets, None, write)
+            further, start = self._depart(attempt, commit, committed, event, targets, None, timeline)
             runs.append(further)
             starts.append(start)
         if committed.elsewhere:
@@ -111,7 +111,7 @@ class Departures:
         event: RoomEvent,
         targets: Sequence[Target],
         streamed: Mapping[str, LiveRecipient] | None,
-        write: Callable[[Draft], Awaitable[Written]],
+        timeline: TimelineWriter,
         held: Mapping[str, Prepared] = EMPTY,
     ) -> tuple[Run, Callable[[], None]]:
         """Put one committed event on its way; return it, and what starts it once the lock is free."""
@@ -123,7 +123,7 @@ class Departures:
             event,
             attempt.record,
             [target.binding.channel_id for target in here],
-            write,
+            timeline,
         )
         run.elsewhere = len(here) < len(targets)
         if commit.timers and any(timer.id == after_broadcast_id(event.id) for timer in commit.timers):

@@ -418,7 +418,7 @@ class Writer:
                 committed = await self._supervisor.complete(work, "commit")
                 break
             except Interrupted as interrupted:
-                self._departures.follow(attempt, commit, interrupted.result, tenure.after, self.write)
+                self._departures.follow(attempt, commit, interrupted.result, tenure.after, self)
                 raise
             except InvalidInputError as error:
                 # Nothing was written. It may be about other rooms' outcomes that rode along.
@@ -431,7 +431,7 @@ class Writer:
                 self._ledger.put_back(commit)
                 self._lease.check_write(error)
                 raise
-        return self._departures.follow(attempt, commit, committed, tenure.after, self.write)
+        return self._departures.follow(attempt, commit, committed, tenure.after, self)
 
     async def _prepare_files(self, attempt: Attempt, commit: Commit) -> None:
         try:

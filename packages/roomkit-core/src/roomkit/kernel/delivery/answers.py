@@ -70,7 +70,7 @@ class Answers:
             answer = checked(answer, RoomEvent, f"of agent {binding.channel_id!r}", ForeignCodeError)
             event = self._answer_to(job, binding, answer, number)
             try:
-                written = await job.run.write(Draft(event=event, cascade=job.run.cascade, **effects))
+                written = await job.run.timeline.write(Draft(event=event, cascade=job.run.cascade, **effects))
             except RoomNotFoundError:
                 return "room_deleted"
             if written.blocked:

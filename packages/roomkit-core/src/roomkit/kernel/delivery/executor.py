@@ -37,6 +37,7 @@ from roomkit.kernel.delivery.streamed_turn import close_stream
 from roomkit.kernel.flow.context import RECENT_EVENTS, RecordContext
 from roomkit.kernel.flow.continuation import continues
 from roomkit.kernel.flow.contract import RAISED, idle_seconds_of, provider_of
+from roomkit.kernel.flow.deferred import Deferred
 from roomkit.kernel.flow.job import Undone
 from roomkit.kernel.flow.poison import Handling, handling_of
 from roomkit.kernel.flow.voices import may_answer
@@ -533,8 +534,11 @@ class LaneExecutor(Executor):
         )
         self._end(job, SendOutcome().failed(error), None)
 
-    def abandon(self, job: Job) -> None:
+    def abandon(self, job: Job | Deferred) -> None:
         """Release a job: the ledger keeps it as pending."""
+        if isinstance(job, Deferred):
+            job.remainder.abandoned = True
+            return
         if job.held is not None:
             job.held.drop()
         if job.settled is not None:

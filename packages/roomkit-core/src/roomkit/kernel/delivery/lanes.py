@@ -12,6 +12,7 @@ from roomkit.authoring.coroutines import at_once
 from roomkit.kernel.delivery.prompt import PromptDeliveries, PromptTime
 from roomkit.kernel.delivery.waits import Waits
 from roomkit.kernel.flow.continuation import continues
+from roomkit.kernel.flow.deferred import Deferred
 from roomkit.kernel.flow.job import Job, Undone
 from roomkit.kernel.runtime.deadline import Abandoned, Deadline
 from roomkit.kernel.runtime.scope import Work, innermost_gate, outside
@@ -19,7 +20,8 @@ from roomkit.kernel.runtime.tracing import under
 from roomkit.models.enums import DoubleText
 
 if TYPE_CHECKING:
-    from roomkit.kernel.flow.draft import Run
+    from roomkit.kernel.delivery.deferrals import Deferrals
+    from roomkit.kernel.flow.draft import Run, TimelineWriter
     from roomkit.kernel.runtime.lease import Lease
     from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.channel import ChannelBinding
@@ -49,7 +51,7 @@ class Executor(Protocol):
     def refuse(self, job: Job) -> None:
         """Settle the job as failed: its lane is full."""
 
-    def abandon(self, job: Job) -> None:
+    def abandon(self, job: Job | Deferred) -> None:
         """Release the job: its ledger row stays pending, for the worker that reclaims it."""
 
 
@@ -71,11 +73,13 @@ class Lane:
     busy: Job | None = None
     answering = False
     working = False
+    timeline: TimelineWriter | None = None
+    """Where the events of its deferred deliveries are."""
 
     def __init__(self, owner: Lanes, key: tuple[str, str]) -> None:
         self._owner = owner
         self.key = key
-        self.queue: deque[Job] = deque()  # bound: max_lane_backlog, kept by Lanes.enqueue
+        self.queue: deque[Job | Deferred] = deque()  # bound: max_lane_backlog, kept by Lanes.enqueue
 
     @property
     def task(self) -> asyncio.Task[None] | None:
@@ -83,9 +87,19 @@ class Lane:
         return self._task
 
     @property
+    def jobs_waiting(self) -> int:
+        """How many jobs wait in memory as a whole."""
+        return sum(isinstance(each, Job) for each in self.queue)
+
+    @property
+    def deferred(self) -> list[tuple[str, int]]:
+        """The deferred deliveries, by channel id and the index of their event."""
+        return [(self.key[1], each.index) for each in self.queue if isinstance(each, Deferred)]
+
+    @property
     def waiting_event_ids(self) -> set[str]:
         """The events still to be shown to this binding."""
-        return {job.run.event.id for job in self.queue}
+        return {job.run.event.id for job in self.queue if isinstance(job, Job)}
 
     def left_waiting(self, task: asyncio.Task[None]) -> None:
         """Note that `task` waits in the middle of the lane's work."""
@@ -179,7 +193,12 @@ class Lane:
                     if queue[0].worker_id != lease.worker_id:  # of an earlier lease: it is claimed again
                         executor.abandon(queue.popleft())
                         continue
-                job = self.busy = queue.popleft()
+                head = queue[0]
+                if isinstance(head, Deferred):
+                    await self._owner.recall(self)
+                    continue
+                job = self.busy = head
+                queue.popleft()
                 answering = job.target.is_agent and job.recipient is None
                 if answering:
                     job = await self._gather(job)
@@ -224,8 +243,11 @@ class Lane:
             return job
         if policy is DoubleText.FOLD:
             await self._burst(job.target.binding.fold_seconds)
-        while self.queue and not continues(self.queue[0].run.event):
-            later = self.queue.popleft()
+        while self.queue:
+            later = self.queue[0]
+            if isinstance(later, Deferred) or continues(later.run.event):
+                break
+            self.queue.popleft()
             self._owner.executor.skip(job, f"folded_into:{later.run.event.id}")
             job = self.busy = later
         return job
@@ -286,6 +308,7 @@ class Lanes:
         max_backlog: int,
         traced: bool,
         prompt: PromptDeliveries,
+        deferrals: Deferrals,
     ) -> None:
         self.supervisor = supervisor
         self.traced = traced
@@ -293,6 +316,7 @@ class Lanes:
         self.executor = executor
         self._max_backlog = max_backlog
         self._prompt = prompt
+        self._deferrals = deferrals
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._planned: dict[str, Batch] = {}  # bound: the rooms with a commit that is not started yet
         self.waits = Waits(self._lanes)
@@ -322,8 +346,11 @@ class Lanes:
     def _enqueue(self, job: Job, *, always: bool = False) -> Lane:
         """Put a job at the end of its lane."""
         lane = self._lane(job)
-        if len(lane.queue) >= self._max_backlog and not always:
+        waiting = len(lane.queue)
+        if waiting >= self._max_backlog and not always:
             job.refused = True
+        elif waiting and job.worker_id and self._deferrals.takes(job, waiting, len(self._lanes)):
+            lane.queue.append(self._deferrals.defer(job, lane))
         else:
             lane.queue.append(job)
         return lane
@@ -422,7 +449,7 @@ class Lanes:
         if not is_done:
             lane.queue.appendleft(job)
         if lane.queue:
-            batch.queued.append((lane.queue[0], lane))
+            batch.queued.append((job, lane))
         else:
             self.forget(lane)
 
@@ -434,6 +461,10 @@ class Lanes:
                     await at[0].work(deadline, scope)
         except Abandoned:
             return  # the lane has another task since
+
+    async def recall(self, lane: Lane) -> None:
+        """Make the jobs of deferred deliveries at the head of a lane again. Raises Undone."""
+        await self._deferrals.recall(lane, len(self._lanes))
 
     def go_on(self, lane: Lane) -> None:
         """Work on a lane's queue in another task."""

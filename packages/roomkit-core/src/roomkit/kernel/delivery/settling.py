@@ -15,7 +15,7 @@ from roomkit.models.enums import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from roomkit.abc.store import ConversationStore
     from roomkit.kernel.commit.hooks import HookEngine
@@ -113,6 +113,8 @@ class Settling:
         """Whether nothing that a run is settled by can wait, but perhaps the store."""
         if self._tracing is not None or run.fallbacks or run.elsewhere or run.timer_id is not None:
             return False
+        if run.remainder is not None:
+            return False
         trigger, event = HookTrigger.AFTER_BROADCAST, run.event
         return not self._hooks.has_hooks(trigger, event.room_id) or (
             self._nesting < _DEEPEST_NESTING and self._hooks.never_waits(trigger, event.room_id, event.source)
@@ -187,6 +189,8 @@ class Settling:
                     await self._record(run)
                 except Exception as error:  # noqa: BLE001  # raised below, once the observers have seen the event
                     failure = error
+            if run.remainder is not None and not run.remainder.ended(run):
+                return  # not yet: it settles with the last of its deferred deliveries
             if event.status is EventStatus.BLOCKED or event.visibility == "internal":
                 return  # not broadcast
             if run.abandoned or run.resumed:
@@ -235,13 +239,16 @@ class Settling:
         )
 
     def _tell_failures(self, run: Run) -> None:
-        failed = [row for row in run.finished if row.state is DeliveryState.FAILED]
+        failed: Sequence[DeliveryOutcome] = [row for row in run.finished if row.state is DeliveryState.FAILED]
+        total = len(run.targets)
+        if run.remainder is not None:
+            failed, total = run.remainder.failed, run.remainder.total
         if failed:
             self._events.emit(
                 "broadcast_partial_failure",
                 room_id=run.event.room_id,
                 event_id=run.event.id,
                 failed=len(failed),
-                total=len(run.targets),
+                total=total,
                 errors={row.channel_id: row.error.code for row in failed if row.error is not None},
             )

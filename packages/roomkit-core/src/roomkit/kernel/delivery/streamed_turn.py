@@ -514,7 +514,7 @@ class StreamedTurn:
     async def _write(self, draft: Draft) -> Written:
         """Commit a part of the turn; it is refused when the room was deleted."""
         try:
-            return await self._job.run.write(draft)
+            return await self._job.run.timeline.write(draft)
         except RoomNotFoundError:
             return Written(blocked=True, reason="room_deleted")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from roomkit.kernel.flow.job import Job
 from roomkit.kernel.runtime.scope import innermost_work
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from roomkit.kernel.flow.cascade import Cascade
-    from roomkit.kernel.flow.job import Job
+    from roomkit.kernel.flow.deferred import Deferred
     from roomkit.kernel.runtime.scope import Work
 
 __all__ = ["Waits"]
@@ -21,7 +22,7 @@ __all__ = ["Waits"]
 class _Lane(Protocol):
     scope: Work | None
     """The work that it is at."""
-    queue: deque[Job]
+    queue: deque[Job | Deferred]
 
 
 class _Wait:
@@ -90,7 +91,8 @@ class Waits:
     def _awaited(self, cascade: Cascade) -> Iterator[Work]:
         """Yield the work that has to end before a cascade can settle, as far as it may wait itself."""
         for lane in self._lanes.values():
-            if lane.scope is not None and any(job.run.cascade.is_part_of(cascade) for job in lane.queue):
+            jobs = (each for each in lane.queue if isinstance(each, Job))  # nothing waits for the others
+            if lane.scope is not None and any(job.run.cascade.is_part_of(cascade) for job in jobs):
                 yield lane.scope
         for each in self.waiting:
             own = each.work.cascade

@@ -14,16 +14,26 @@ __all__ = ["Cascade", "DeliveryResults", "result_of"]
 class Cascade:
     """Counts the work still under way; `error` is the first failure of an intelligence or observer."""
 
-    __slots__ = ("_waiter", "error", "outer", "pending", "then")
+    __slots__ = ("_waiter", "error", "is_awaited", "outer", "pending", "then")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_awaited: bool = True) -> None:
         self.pending = 0
+        self.is_awaited = is_awaited
+        """Whether a caller may wait for it, and for the outcomes of its deliveries."""
         self.error: Exception | None = None
         self.then: Callable[[], object] | None = None
         """Called once all has settled, for a cascade that no caller awaits."""
         self.outer: Cascade | None = None
         """The cascade that this one is part of, which settles no sooner."""
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def has_waiter(self) -> bool:
+        """Whether a caller may wait for it, or for one that it is part of."""
+        cascade: Cascade | None = self
+        while cascade is not None and not cascade.is_awaited:
+            cascade = cascade.outer
+        return cascade is not None
 
     def hold(self) -> None:
         """Note that another piece of work was started."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from roomkit._dataclasses import dataclass
 from roomkit.models.base import EMPTY
@@ -13,6 +13,7 @@ from roomkit.models.enums import EventStatus
 if TYPE_CHECKING:
     from roomkit.abc.store import RoomRecord
     from roomkit.kernel.flow.cascade import Cascade
+    from roomkit.kernel.flow.deferred import Remainder
     from roomkit.kernel.flow.live_answer import LiveRecipient
     from roomkit.kernel.flow.speculation import HeldAnswers
     from roomkit.models.channel import ChannelBinding
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from roomkit.models.timer import Timer
     from roomkit.models.value import Value
 
-__all__ = ["Draft", "Run", "Written", "repeated"]
+__all__ = ["Draft", "Run", "TimelineWriter", "Written", "repeated"]
 
 
 @dataclass(slots=True)
@@ -101,6 +102,16 @@ class Draft:
 _FIELDS = tuple(each.name for each in fields(Draft))
 
 
+class TimelineWriter(Protocol):
+    """Where events enter the timelines of rooms."""
+
+    async def write(self, draft: Draft) -> Written:
+        """Put a draft to the gates of its room, and commit it."""
+
+    async def in_turn[T](self, room_id: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Run the kit's own `work` between the commits that this worker makes to a room."""
+
+
 class Run:
     """One committed event on its way out: which deliveries are still open, how the others ended."""
 
@@ -115,12 +126,13 @@ class Run:
         "partly_heard",
         "pending",
         "record",
+        "remainder",
         "resumed",
         "span",
         "targets",
+        "timeline",
         "timer_id",
         "unrecorded",
-        "write",
     )
 
     def __init__(
@@ -129,13 +141,13 @@ class Run:
         event: RoomEvent,
         record: RoomRecord,
         targets: Sequence[str],
-        write: Callable[[Draft], Awaitable[Written]],
+        timeline: TimelineWriter,
     ) -> None:
         self.cascade = cascade
         self.event = event
         self.record = record
         self.targets = targets
-        self.write = write
+        self.timeline = timeline
         """Where an intelligence's answer to the event enters the timeline."""
         self.pending = len(targets)
         self.launched = False
@@ -150,6 +162,8 @@ class Run:
         """The span of its broadcast, which ends with it; None on a worker that did not commit it."""
         self.timer_id: str | None = None
         """The timer that runs the observers if this worker dies before them."""
+        self.remainder: Remainder | None = None
+        """The event that the run is a part of, once deliveries of it are deferred."""
         self.fallbacks: Sequence[Timer] = ()
         """For its failed deliveries that go to another channel once they are recorded."""
         self.finished: list[DeliveryOutcome] = []  # bound: the event's targets

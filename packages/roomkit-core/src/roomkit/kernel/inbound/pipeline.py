@@ -317,7 +317,7 @@ class Inbound:
         speculated: HeldAnswers | None,
         recall: Recall | None,
     ) -> InboundResult:
-        cascade = Cascade()
+        cascade = Cascade(is_awaited=wait == "settled")
         own_key = message.idempotency_key
         stored_key = inbound_key(message.channel_id, own_key) if own_key else None
         routed = room_id is None

@@ -13,6 +13,7 @@ from roomkit._dataclasses import dataclass
 from roomkit.abc.store import Commit, Entry
 from roomkit.kernel.flow.cascade import Cascade
 from roomkit.kernel.flow.context import RECENT_EVENTS
+from roomkit.kernel.flow.job import Job
 from roomkit.kernel.flow.merged import followed
 from roomkit.kernel.flow.notes import note
 from roomkit.kernel.flow.quiet import QuietCommit
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.writer import Writer
     from roomkit.kernel.consent.consents import Consents
     from roomkit.kernel.delivery.lanes import Lane, Lanes
-    from roomkit.kernel.flow.job import Job
     from roomkit.kernel.privacy.exports import Exports
     from roomkit.kernel.rooms.changes import RoomChanges
     from roomkit.kernel.rooms.rights_signals import RightsSignals
@@ -401,7 +401,12 @@ class DataSubjectRequests:
         waiting = await self._waiting(commit, lanes)
         commit.completed = [_skipped(row, commit.at) for row in waiting]
         walk.derived = await self._count_derived(commit.room_id) if commit.redact else 0
-        held = [row.id for row in waiting if row.holder is not None]
+        deferred = {place for lane in lanes for place in lane.deferred}  # not begun
+        held = [
+            row.id
+            for row in waiting
+            if row.holder is not None and (row.channel_id, row.event_index) not in deferred
+        ]
         try:
             await self._supervisor.complete(self._store.commit(commit), "erasure")
         except Interrupted:
@@ -512,7 +517,8 @@ async def _number(records: AsyncIterator[object]) -> int:
 
 
 def _jobs(lane: Lane) -> list[Job]:
-    return [*lane.queue] if lane.busy is None else [lane.busy, *lane.queue]
+    jobs = [each for each in lane.queue if isinstance(each, Job)]
+    return jobs if lane.busy is None else [lane.busy, *jobs]
 
 
 def _stopped(lane: Lane) -> list[str]:

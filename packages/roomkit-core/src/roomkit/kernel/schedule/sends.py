@@ -244,7 +244,7 @@ class ScheduledSends:
 
     async def _send(self, event: RoomEvent) -> None:
         try:
-            written = await self._writer.write(Draft(event=event, cascade=Cascade()))
+            written = await self._writer.write(Draft(event=event, cascade=Cascade(is_awaited=False)))
         except _REFUSED as error:  # such as a file that is not there any more: it would be refused for ever
             self._refused(event, error.code)
             return

@@ -454,6 +454,51 @@ class LanesContract(StoreSuite):
         assert (await store.reopen_delivery(claimed.delivery.id)).claims == 0
         assert (await row_of(other, claimed.delivery.id)).claims == 0
 
+    # -- read again ------------------------------------------------------------------------------
+
+    async def test_a_lane_is_read_by_the_indexes_of_its_events(
+        self, store: ConversationStore, other: ConversationStore, room: Room, worker: str, rival: str
+    ) -> None:
+        """In the order of the timeline, whatever order they are given in; nothing changes by it."""
+        said = [await say_as(store, room.id, worker, "sms", "mail") for _ in range(4)]
+        await say_as(store, room.id, worker, "mail")
+        events = [each.events[0] for each in said]
+        rows = [await row_of(store, f"{each.id}:sms") for each in events]
+        wanted = [events[3].index, events[0].index, events[2].index]
+        for asked in (store, other):
+            found = await asked.read_lane(room.id, "sms", wanted)
+            assert [each.delivery for each in found] == [rows[0], rows[2], rows[3]]
+            assert [each.event for each in found] == [events[0], events[2], events[3]]
+        assert [await row_of(store, row.id) for row in rows] == rows
+        assert await other.claim(room.id, rival) == []
+
+    async def test_a_lane_is_read_in_any_state_and_without_what_is_not_there(
+        self, store: ConversationStore, room: Room, worker: str
+    ) -> None:
+        """Rows that ended, or that another worker holds, show it; what is not there is passed over."""
+        ended = await say_as(store, room.id, worker, "sms")
+        (row,) = await rows_of(store, ended)
+        await store.complete([row.outcome(state=DeliveryState.SENT)], worker_id=worker)
+        only_mail = await say_as(store, room.id, worker, "mail")
+        free = await pending(store, room.id)
+        indexes = [ended.events[0].index, only_mail.events[0].index, free.event_index, 10**6]
+        found = await store.read_lane(room.id, "sms", indexes)
+        assert [each.delivery for each in found] == [await row_of(store, row.id), free]
+        assert [each.delivery.state for each in found] == [DeliveryState.SENT, DeliveryState.PENDING]
+        assert await store.read_lane(room.id, "sms", []) == []
+        assert await store.read_lane(room.id, "s\0ms", indexes) == []
+        assert await store.read_lane(new_id(), "sms", indexes) == []
+
+    async def test_a_lane_is_read_with_its_events_as_they_are_now(
+        self, store: ConversationStore, room: Room, worker: str
+    ) -> None:
+        said = await say_as(store, room.id, worker, "sms")
+        (shown,) = said.events
+        await commit(store, room.id, redact=[shown.id])
+        (found,) = await store.read_lane(room.id, "sms", [shown.index])
+        assert found.event == await store.get_event(shown.id)
+        assert found.event.is_erased
+
     # -- deleted rooms ---------------------------------------------------------------------------
 
     async def test_the_lanes_of_a_room_go_with_it(
