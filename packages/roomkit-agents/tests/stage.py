@@ -56,11 +56,11 @@ def agent(name: str, *answers: Any, streaming: bool = False, delay: float = 0, *
     return Agent(name, provider, **options)
 
 
-def worker_maker(**options: Any) -> Callable[[], RoomKit]:
-    """Return what makes kits that are workers on one store."""
+def worker_maker(**options: Any) -> Callable[..., RoomKit]:
+    """Return what makes kits that are workers on one store; it takes parts of a worker's own."""
     store, locks, realtime = SharedStore(), InMemoryLockManager(), InMemoryRealtime()
     parts: Any = {"lock_manager": locks, "realtime": realtime, "single_process": True, **options}
-    return lambda: RoomKit(store, clock=VirtualClock(), **parts)
+    return lambda **own: RoomKit(store, clock=VirtualClock(), **parts | own)
 
 
 class Stage:

@@ -280,16 +280,17 @@ class Agent(AIChannel):
                 await close()
 
     def _is_late(self, event: RoomEvent, room: Room) -> bool:
-        """Whether the event was put to the agent before it handed the conversation over."""
-        state = _conversation(room)
-        if state is None or event.addressed_to != (self.channel_id,) or not state.phase_history:
+        """Whether the event was put to the agent before the conversation went from it to another."""
+        state, installed = _conversation(room), self._strategy_of(room)
+        if state is None or installed is None or state.active_agent_id in (None, self.channel_id):
             return False
-        last = state.phase_history[-1]
-        return (
-            state.active_agent_id not in (None, self.channel_id)
-            and last.from_agent == self.channel_id
-            and event.created_at <= last.timestamp
-            and self._strategy_of(room) is not None
+        watchers = installed.strategy.watchers()
+        if [each for each in event.addressed_to or () if each not in watchers] != [self.channel_id]:
+            return False
+        # Another may have passed it on in the meantime: every change counts, not only the last one.
+        return any(
+            each.from_agent == self.channel_id and event.created_at <= each.timestamp
+            for each in state.phase_history
         )
 
     def _passed_on(self, event: RoomEvent, room: Room) -> ChannelOutput:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["InstalledStrategy"]
 
+TAKEN = "a person has the conversation"
+"""Why an answer to what was said before is refused."""
+
 
 class InstalledStrategy:
     """A strategy with its agents, for the rooms of a kit that it applies to.
@@ -108,6 +111,8 @@ class InstalledStrategy:
         source, active = event.source.channel_id, state.active_agent_id
         if text_of(event.content).startswith(HANDS_OVER):
             return HookResult.modify(_handed(event, active, visibility=active or "none"))
+        if source != (own or {}).get("pending") and self._is_overtaken(event, context, state):
+            return HookResult.block(TAKEN)
         if _is_segment(event):
             decision = self.strategy.answered(event, context, state)
             return _shown(event, decision)
@@ -118,6 +123,21 @@ class InstalledStrategy:
         decision = self.strategy.answered(event, context, state)
         after = None if decision.conversation is None else stored(own, decision.conversation)
         return self._verdict(event, context, decision, after)
+
+    def _is_overtaken(self, event: RoomEvent, context: RoomContext, state: ConversationState) -> bool:
+        """Whether an agent answers what was said before a person got the conversation.
+
+        Its turn is interrupted then, by a signal that may come late or be lost; this holds on every worker.
+        The text of a stream is what people have seen, and is kept: further segments of it are refused.
+        """
+        if state.active_agent_id != HUMAN or event.source.channel_id in self.strategy.watchers():
+            return False
+        if event.generation is not None and event.generation.stream_id and not _is_segment(event):
+            return False
+        since = state.phase_history[-1].timestamp if state.phase_history else None
+        return since is not None and any(
+            each.id == event.correlation_id and each.created_at <= since for each in context.recent_events
+        )
 
     def _verdict(
         self, event: RoomEvent, context: RoomContext, decision: Decision, change: StateChange
