@@ -296,7 +296,8 @@ if TYPE_CHECKING:
     from roomkit.authoring.addresses import one_spelling as one_spelling
     from roomkit.authoring.conversation import Conversation as Conversation
     from roomkit.authoring.conversation import attributed as attributed
-    from roomkit.authoring.conversation import check_tool_choice as check_tool_choice
+    from roomkit.authoring.conversation import check_parameters as check_parameters
+    from roomkit.authoring.conversation import check_tools as check_tools
     from roomkit.authoring.conversation import conversation as conversation
     from roomkit.authoring.conversation import labelled as labelled
     from roomkit.authoring.conversation import parts_of as parts_of
@@ -1558,7 +1559,8 @@ HOMES = {
     "cards_as_lines": "roomkit.authoring.plain_text",
     "check_distinct": "roomkit.memory.timelines",
     "check_heard": "roomkit.abc.text_stream",
-    "check_tool_choice": "roomkit.authoring.conversation",
+    "check_parameters": "roomkit.authoring.conversation",
+    "check_tools": "roomkit.authoring.conversation",
     "checked_options": "roomkit.authoring.options",
     "chosen": "roomkit.memory.directory",
     "compose_tool_handlers": "roomkit_plugins.ai",

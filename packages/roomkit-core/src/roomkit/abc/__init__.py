@@ -296,7 +296,8 @@ if TYPE_CHECKING:
     from roomkit.authoring.addresses import one_spelling as one_spelling
     from roomkit.authoring.conversation import Conversation as Conversation
     from roomkit.authoring.conversation import attributed as attributed
-    from roomkit.authoring.conversation import check_tool_choice as check_tool_choice
+    from roomkit.authoring.conversation import check_parameters as check_parameters
+    from roomkit.authoring.conversation import check_tools as check_tools
     from roomkit.authoring.conversation import conversation as conversation
     from roomkit.authoring.conversation import labelled as labelled
     from roomkit.authoring.conversation import parts_of as parts_of
@@ -657,7 +658,8 @@ else:
             "busy_room",
             "cards_as_lines",
             "check_heard",
-            "check_tool_choice",
+            "check_parameters",
+            "check_tools",
             "checked_options",
             "conversation",
             "decode_frame",

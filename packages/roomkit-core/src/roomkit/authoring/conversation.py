@@ -12,13 +12,22 @@ from roomkit.models.ai import (
     AIPart,
     AITextPart,
     AIThinkingPart,
+    AITool,
     AIToolCallPart,
     AIToolResultPart,
 )
 from roomkit.models.generation import AIContext
 from roomkit.models.values import repaired
 
-__all__ = ["Conversation", "attributed", "check_tool_choice", "conversation", "labelled", "parts_of"]
+__all__ = [
+    "Conversation",
+    "attributed",
+    "check_parameters",
+    "check_tools",
+    "conversation",
+    "labelled",
+    "parts_of",
+]
 
 _ALLOWED: dict[str, tuple[type[AIPart], ...]] = {
     "system": (AITextPart,),
@@ -94,16 +103,35 @@ def conversation(
     return Conversation(joined, tuple(messages), frozenset(calls.seen))
 
 
-def check_tool_choice(context: AIContext, provider: str) -> None:
-    """Raise ProviderError, from `provider`, for a `tool_choice` that the tools on offer do not allow."""
+def check_tools(context: AIContext, provider: str) -> None:
+    """Raise ProviderError, from `provider`, for tools that no API takes, or a `tool_choice` beyond them.
+
+    Each has a name of its own, and parameters as `check_parameters` has them.
+    """
     choice = context.tool_choice
     offered = [tool.name for tool in context.tools]
+    if len(set(offered)) < len(offered):
+        name = next(name for name in offered if offered.count(name) > 1)
+        raise _refused(provider, f"two tools have the name {name!r}; rename one, or leave it out")
+    for tool in context.tools:
+        check_parameters(tool, provider)
     if choice in (None, "auto", "none") or choice in offered:
         return
     if not offered:
         raise _refused(provider, f"tool_choice is {choice!r}, but no tool is offered; add it to `tools`")
     if choice != "required":
         raise _refused(provider, f"tool_choice names {choice!r}, which is not among the tools: {offered}")
+
+
+def check_parameters(tool: AITool, provider: str) -> None:
+    """Raise ProviderError, from `provider`, if a tool's parameters are no JSON Schema of an object."""
+    written = tool.parameters.get("type", "object")
+    if written != "object":
+        raise _refused(
+            provider,
+            f"the parameters of tool {tool.name!r} are a JSON Schema of type {written!r}; the API takes an "
+            "object only: wrap the value in one",
+        )
 
 
 def parts_of(message: AIMessage) -> tuple[AIPart, ...]:

@@ -7,7 +7,7 @@ import hashlib
 import re
 from typing import Any
 
-from roomkit.authoring.conversation import check_tool_choice
+from roomkit.authoring.conversation import check_parameters, check_tools
 from roomkit.models.ai import AITool
 from roomkit.models.base import freeze
 from roomkit.models.generation import AIContext
@@ -71,12 +71,9 @@ class CallIds:
 
 def object_schema(tool: AITool, origin: Origin) -> dict[str, Any]:
     """Return a tool's parameters as the JSON Schema of an object. Raises ProviderError for another."""
+    check_parameters(tool, origin.provider)
     written = dict(tool.parameters)
-    if written.setdefault("type", "object") != "object":
-        raise origin.refused(
-            f"the parameters of tool {tool.name!r} are a JSON Schema of type {written['type']!r}; "
-            "the API takes an object only: wrap the value in one"
-        )
+    written.setdefault("type", "object")
     written.setdefault("properties", {})
     return written
 
@@ -84,9 +81,9 @@ def object_schema(tool: AITool, origin: Origin) -> dict[str, Any]:
 def tool_choice(context: AIContext, names: ToolNames, origin: Origin) -> str | None:
     """Return `auto`, `none`, `required` or a tool's name on the wire; None to leave it unsaid.
 
-    Raises ProviderError for a choice that the tools on offer do not allow.
+    Raises ProviderError for tools that no API takes, and for a choice that those on offer do not allow.
     """
-    check_tool_choice(context, origin.provider)
+    check_tools(context, origin.provider)
     choice = context.tool_choice
     if choice is None or not context.tools:
         return None

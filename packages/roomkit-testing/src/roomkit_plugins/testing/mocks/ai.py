@@ -11,7 +11,7 @@ from itertools import cycle
 
 from roomkit.abc.ai import AIProvider
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.authoring.conversation import Conversation, check_tool_choice, conversation
+from roomkit.authoring.conversation import Conversation, check_tools, conversation
 from roomkit.models.ai import (
     AIImagePart,
     StreamDone,
@@ -51,9 +51,9 @@ class MockAIProvider(AIProvider):
     With a `response_schema` the text is JSON that fits it, or the call fails as a vendor's does.
 
     It refuses what vendors refuse, with ProviderError and before it takes an answer: a conversation of a
-    shape that no API takes, an image without `vision`, a `tool_choice` without the tool, a
-    `response_schema` of no object. Such a context is in `calls` too. Answers have what a vendor's have:
-    valid Unicode, a `finish_reason`, `total_tokens` beside any other usage.
+    shape that no API takes, an image without `vision`, two tools of one name, parameters of no object, a
+    `tool_choice` without the tool, a `response_schema` of no object. Such a context is in `calls` too.
+    Answers have what a vendor's have: valid Unicode, a `finish_reason`, `total_tokens` beside other usage.
 
     With `streaming` both streams are offered; text comes in pieces of `chunk_size` characters, or
     all at once. `delay` seconds of the loop's clock pass before the first piece, `chunk_delay`
@@ -177,7 +177,7 @@ class MockAIProvider(AIProvider):
                 provider=self.name,
             )
         asked(context, vision=self._vision)
-        check_tool_choice(context, self.name)
+        check_tools(context, self.name)
         if context.response_schema:
             check_shape(context.response_schema)
 

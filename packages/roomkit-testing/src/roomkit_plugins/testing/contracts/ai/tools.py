@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from roomkit.abc.ai import AIProvider
+from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.ai import (
     AIMessage,
     AITool,
@@ -128,6 +129,27 @@ class AIToolsContract(AISuite):
         await provider.generate(context)
         says_nothing_new = choice == "auto" and self.says_auto
         assert (simulator.requests[0].body == simulator.requests[1].body) is says_nothing_new
+
+    @pytest.mark.parametrize(
+        ("tools", "said"),
+        [
+            ([AITool(name="now"), WEATHER, AITool(name="now")], "two tools have the name 'now'"),
+            ([AITool(name="now", parameters={"type": "string"})], "tool 'now' are a JSON Schema of type"),
+            ([AITool(name="now", parameters={"type": ["object", "null"]})], "tool 'now' are a JSON Schema"),
+        ],
+        ids=["of one name", "of a text", "of an object or nothing"],
+    )
+    async def test_tools_that_no_vendor_takes_are_refused(
+        self, provider: AIProvider, simulator: AISimulator, tools: list[AITool], said: str
+    ) -> None:
+        """Before anything is sent, by name; the same conversation goes on without them."""
+        simulator.reply("Hi")
+        for generate in (ask_whole, ask_streamed):
+            with pytest.raises(ProviderError, match=said) as caught:
+                await generate(provider, ask(tools=tools))
+            assert caught.value.error_code is ErrorCode.INVALID_REQUEST
+        assert (await provider.generate(ask())).content == "Hi"
+        assert len(simulator.requests) == 1
 
     async def test_thinking_goes_round(self, provider: AIProvider, simulator: AISimulator) -> None:
         """Every block of reasoning comes with what the vendor signed, and goes back as it was."""
