@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +29,36 @@ from roomkit_plugins.sqlite import SQLiteConfig, SQLiteStore
 from roomkit_plugins.testing import MockAIProvider, RecordingChannel
 
 LEASE = 2.0
-HANDOFF = {"target": "clerk", "reason": "r", "summary": "s"}
+TARGETS = {"handoff": "clerk", "person": "human"}
 
 
-def lead(context: AIContext) -> AIResponse:
-    """Hand over whenever that is offered; else repeat the last message."""
-    if any(tool.name == "handoff_conversation" for tool in context.tools):
-        call = AIToolCall(id="c", name="handoff_conversation", arguments=HANDOFF)
-        return AIResponse(content="", tool_calls=[call])
-    return AIResponse(content=f"I read: {context.messages[-1].content}")
+def lead_of(scenario: str) -> Callable[[AIContext], AIResponse]:
+    """Return a model that hands over if it is asked to; else it repeats the last message."""
+
+    def lead(context: AIContext) -> AIResponse:
+        words = str(context.messages[-1].content)
+        if scenario in TARGETS and "hello" in words:
+            arguments = {"target": TARGETS[scenario], "reason": "r", "summary": "s"}
+            call = AIToolCall(id="c", name="handoff_conversation", arguments=arguments)
+            return AIResponse(content="", tool_calls=[call])
+        return AIResponse(content=f"I read: {words}")
+
+    return lead
 
 
 def worker_on(folder: Path, scenario: str) -> RoomKit:
     """Return a worker on the store in a folder, as the program of the scenario makes it."""
     store = SQLiteStore(SQLiteConfig(path=folder / "rooms.db", synchronous="normal"))
     kit = RoomKit(store=store, lease_seconds=LEASE, single_process=True)
-    agents = Agent("lead", MockAIProvider([lead] * 9)), Agent("clerk", MockAIProvider(["Rain."] * 9))
+    agents = (
+        Agent("lead", MockAIProvider([lead_of(scenario)] * 9)),
+        Agent("clerk", MockAIProvider(["Rain."] * 9)),
+    )
     for channel in (RecordingChannel("web"), *agents):
         kit.register_channel(channel)
-    if scenario == "handoff":
+    if scenario in TARGETS:
         stages = [PipelineStage("intake", "lead", next="handling"), PipelineStage("handling", "clerk")]
-        ConversationPipeline(stages).install(kit, agents)
+        ConversationPipeline(stages, human="When they ask.").install(kit, agents)
     else:
         Supervision("lead", {"clerk": None}).install(kit, agents)
     return kit
@@ -63,7 +73,7 @@ async def main(scenario: str, folder: Path) -> None:
     """Begin, and be killed."""
     async with worker_on(folder, scenario) as kit:
         await kit.create_room("r1")
-        for name in ("web", "lead", *(["clerk"] if scenario == "handoff" else [])):
+        for name in ("web", "lead", *(["clerk"] if scenario in TARGETS else [])):
             await kit.attach_channel("r1", name)
 
         @kit.hook(HookTrigger.ON_HANDOFF, HookExecution.ASYNC)
@@ -76,7 +86,7 @@ async def main(scenario: str, folder: Path) -> None:
                 die()
             return HookResult.allow()
 
-        if scenario == "handoff":
+        if scenario in TARGETS:
             message = InboundMessage(channel_id="web", sender_id="ann", content=TextContent(body="hello"))
             await kit.process_inbound(message, room_id="r1")
         else:

@@ -10,10 +10,23 @@ from typing import Any
 
 import pytest
 
-from roomkit import HookExecution, HookTrigger, TaskStatus, get_conversation_state, text_of
+from roomkit import (
+    HookExecution,
+    HookTrigger,
+    InboundMessage,
+    TaskStatus,
+    TextContent,
+    get_conversation_state,
+    text_of,
+)
+from roomkit_plugins.testing.polling import until
 from tests.system.killed_agents import worker_on
 
 ANSWERS = {"handoff": "Rain.", "task": "I read: "}
+
+
+def said(text: str) -> InboundMessage:
+    return InboundMessage(channel_id="web", sender_id="ann", content=TextContent(body=text))
 
 
 @pytest.mark.parametrize("scenario", ANSWERS)
@@ -44,3 +57,29 @@ async def test_the_next_worker_finishes_what_a_killed_one_began(scenario: str, t
                 (task,) = await kit.list_tasks("r1")
                 assert (task.status, task.metadata["output"]) == (TaskStatus.COMPLETED, "Rain.")
                 assert "has this result: Rain." in text_of(said[0].content)
+
+
+async def test_what_a_killed_worker_gave_to_a_person_stays_theirs(tmp_path: Path) -> None:
+    """The next worker re-runs the turn, and asks no agent before the conversation is released."""
+    begun = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.system.killed_agents", "person", str(tmp_path)
+    )
+    async with asyncio.timeout(120):
+        assert await begun.wait() == -signal.SIGKILL
+        kit = worker_on(tmp_path, "person")
+
+        async def unanswered() -> list[str]:
+            return [each.content for each in await kit.list_observations("r1")]
+
+        async def is_on_record() -> bool:
+            return "a person has the conversation: lead does not answer" in await unanswered()
+
+        async with kit:
+            await until(is_on_record)
+            await kit.process_inbound(said("anyone?"), room_id="r1")
+            assert (await unanswered())[-1] == "a person has the conversation"
+            state = get_conversation_state(await kit.get_room("r1"))
+            assert (state.active_agent_id, state.handoff_count) == ("human", 1)
+            agents = {"lead", "clerk"}
+            timeline = await kit.get_timeline("r1")
+            assert not [each for each in timeline if each.source.channel_id in agents]
