@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -202,6 +203,69 @@ async def test_the_server_says_how_long_to_wait(events: EventServer) -> None:
     emitted = Emitted(expected=2)
     async with running(source, emitted):
         assert len(await emitted.all()) == 2
+
+
+class Hasty(SSESource):
+    """Notes how long it waits, and does not."""
+
+    pauses: list[float]
+
+    async def _pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        if len(self.pauses) == 4:
+            await self.stop()
+
+
+@pytest.mark.parametrize(
+    ("retry", "pauses"),
+    [("0", [0.1, 0.2, 0.4, 0.8]), ("-5", [0.1, 0.2, 0.4, 0.8]), ("9" * 400, [60.0] * 4)],
+)
+async def test_a_server_cannot_have_the_source_call_without_a_pause(
+    events: EventServer, retry: str, pauses: list[float]
+) -> None:
+    """Nor wait longer than it may."""
+    await events.say_raw(f"retry: {retry}\nid: 1\ndata: {said(1)}\n\n")
+    events.end_after = 1
+    source = Hasty(events.url, "chat", reconnect=True, max_reconnect_backoff=60.0)
+    source.pauses = []
+    emitted = Emitted()
+    async with running(source, emitted):
+        await emitted.all()
+        events.refuse_with = 503
+        await _until(lambda: source.status is SourceStatus.STOPPED)
+    assert source.pauses == pytest.approx(pauses)
+
+
+async def test_a_server_that_takes_a_connection_has_to_answer_in_time() -> None:
+    """Not only to take it: events may be any time apart, the answer's head may not."""
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(listen, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    source = SSESource(f"http://127.0.0.1:{port}/events", "chat", timeout=0.1)
+    async with silent, asyncio.timeout(60):
+        with pytest.raises(SourceBrokenError, match=r"did not answer within 0\.1 s"):
+            await source.start(Emitted())
+
+
+async def test_a_server_that_is_gone_without_a_word_is_found_out(events: EventServer) -> None:
+    """By probes of TCP, since a stream may be silent for hours."""
+
+    class Seen(SSESource):
+        async def _receive(self, answer: Any, emit: Any) -> None:
+            line = answer.extensions["network_stream"].get_extra_info("socket")
+            self.is_probed = line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            await super()._receive(answer, emit)
+
+    source = Seen(events.url, "chat")
+    await events.say(said(1))
+    emitted = Emitted()
+    async with running(source, emitted):
+        await emitted.all()
+    assert source.is_probed
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ class SSESourceConfig(_ConnectionConfig):
         default_factory=dict, repr=False, description="Parameters of the URL's query."
     )
     timeout: float = Field(
-        30.0, gt=0, le=300, description="Seconds that connecting may take; events may be any time apart."
+        30.0, gt=0, le=300, description="Seconds until the server answers; events may be any time apart."
     )
     last_event_id: str | None = Field(
         None, min_length=1, description="The event to begin after, where no later one is known."

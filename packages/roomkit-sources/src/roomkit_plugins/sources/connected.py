@@ -24,6 +24,8 @@ __all__ = ["ConnectedSource", "StoppedError"]
 
 _log = get_logger("roomkit.sources")
 _FIRST_BACKOFF = 1.0
+_LEAST_BACKOFF = 0.1
+"""Seconds, where the server chooses: of no wait at all the double would be none, either."""
 
 
 class StoppedError(Exception):
@@ -110,6 +112,12 @@ class ConnectedSource(BaseSourceProvider):
     def _connected(self) -> None:
         self._backoff = min(_FIRST_BACKOFF, self._max_backoff)
         self._set_status(SourceStatus.CONNECTED)
+
+    def _wait_at_first(self, milliseconds: int) -> None:
+        """Take a server's word for the wait before the next connection, within the bounds of ours."""
+        most = self._max_backoff
+        wanted = milliseconds / 1000 if milliseconds < most * 1000 else most  # an int may exceed any float
+        self._backoff = min(max(wanted, _LEAST_BACKOFF), most)
 
     async def _unless_stopped[T](self, waiting: Awaitable[T]) -> T:
         """Await what may take any time. Raises StoppedError once the source is stopped.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from hashlib import sha256
@@ -107,16 +108,28 @@ class SSESource(ConnectedSource):
         position = {} if self.last_event_id is None else {"Last-Event-ID": self.last_event_id.encode()}
         request = client.build_request("GET", self._config.url, headers=position)  # type: ignore[arg-type]
         with unlogged():
-            answer = await self._unless_stopped(client.send(request, stream=True))
+            answer = await self._unless_stopped(self._answered(client, request))
         try:
             if answer.status_code == 204:
                 return
             self._check(answer)
+            _probe_silent_peer(answer)
             self._connected()
             await self._receive(answer, emit)
         finally:
             await answer.aclose()
         raise SourceBrokenError(f"{self.name} ended the stream: it is asked for again later")
+
+    async def _answered(self, client: httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Response:
+        """Return the answer once its head is there; only what follows may take any time."""
+        seconds = self._config.timeout
+        try:
+            async with asyncio.timeout(seconds):
+                return await client.send(request, stream=True)
+        except TimeoutError as late:
+            raise SourceBrokenError(
+                f"{self.name} did not answer within {seconds:g} s: it is tried again later"
+            ) from late
 
     def _check(self, answer: httpx2.Response) -> None:
         status = answer.status_code
@@ -138,7 +151,7 @@ class SSESource(ConnectedSource):
         before = ""
         while (event := await self._unless_stopped(anext(events, None))) is not None:
             if event.retry is not None:
-                self._backoff = min(max(event.retry / 1000, 0.0), self._max_backoff)
+                self._wait_at_first(event.retry)
             # The library repeats the id of an event for those after it that have none.
             own_id, before = event.id if event.id != before else "", event.id
             if event.data:
@@ -181,6 +194,23 @@ class SSESource(ConnectedSource):
             await self.services.values.put(*self._key, data={"id": event_id}, fence=self.home)
         except StoreError as error:
             _log.warning("the position of source %s was not kept: %s", self.name, error)
+
+
+def _probe_silent_peer(answer: httpx2.Response) -> None:
+    """Have TCP notice a server that is gone without a word: a stream may be silent for any time."""
+    line = answer.extensions["network_stream"].get_extra_info("socket")
+    for level, name, value in _PROBES:
+        if (option := getattr(socket, name, None)) is not None:  # not each system has each
+            line.setsockopt(level, option, value)
+
+
+_PROBES = (
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 60),
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 15),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
+)
+"""Two minutes without a sign of the server: RFC 9293 section 3.8.4, with times of a web socket's order."""
 
 
 def _client(config: SSESourceConfig) -> httpx2.AsyncClient:
