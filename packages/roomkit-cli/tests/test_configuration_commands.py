@@ -27,7 +27,9 @@ class Provider:
             case "refusing": raise RoomKitError("acme refused the token: make a new one at acme.example")
             case "broken": raise ValueError("it fell apart")
         return f"account of {self.config.region} is active"
-    async def close(self): print("closed")
+    async def close(self):
+        print("closed")
+        if self.config.region == "leaking": raise ValueError("it stays open")
 
 class ShelfSettings(BaseModel):
     path: str
@@ -123,6 +125,18 @@ def test_a_live_check_asks_what_can_be_asked(
     assert found["store"] == ("ok", "the shelf is empty")
     assert (tmp_path / "rooms.db").exists()
     assert answer.out.startswith("closed")
+
+
+def test_one_that_cannot_be_closed_does_not_keep_the_others_from_being_asked(acme) -> None:
+    answer = acme("leaking", "check", "--live", "--json")
+
+    document = json.loads(answer.out.splitlines()[-1])
+    said = [(each["subject"], each["verdict"], each["message"]) for each in document["findings"]]
+    assert answer.code == 0
+    assert said.index(("channels.shop.provider", "ok", "account of leaking is active")) < said.index(
+        ("channels.shop.provider", "warning", "it cannot be closed: ValueError: it stays open")
+    )
+    assert ("store", "ok", "the shelf is empty") in said
 
 
 def test_a_file_without_a_store_is_warned_about(roomkit, tmp_path: Path) -> None:

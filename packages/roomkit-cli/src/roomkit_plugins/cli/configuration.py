@@ -131,14 +131,20 @@ async def _probe(key: str, blueprint: Blueprint, report: DoctorReport) -> None:
     except Exception as error:  # noqa: BLE001  # a plugin's probe may raise anything; the others are asked too
         report.fail(key, describe(error), next_step="report it to the plugin's author", error=error)
     finally:
-        await _close(made)
+        await _close(key, made, report)
 
 
-async def _close(made: object) -> None:
+async def _close(key: str, made: object, report: DoctorReport) -> None:
     close = getattr(made, "close", None)
-    if close is not None:
+    if close is None:
+        return
+    try:
         async with asyncio.timeout(_DEADLINE):
             await close()
+    except Exception as error:  # noqa: BLE001  # as of a probe: the findings of the others are shown
+        report.warn(
+            key, f"it cannot be closed: {describe(error)}", next_step="report it to the plugin's author"
+        )
 
 
 # -- show and why ---------------------------------------------------------------------------------
