@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from roomkit.abc import ErrorCode, ProviderError
-from roomkit.models import RCSHints, TemplateContent, TextContent
+from roomkit.models import DeliveryStatus, RCSHints, TemplateContent, TextContent
 from roomkit_plugins.testing.contracts import RCSProviderContract, SimulatedVendor, WebhookContract
 from roomkit_plugins.testing.contracts.base import event
 from roomkit_plugins.testing.simulators import TwilioSimulator
 from roomkit_plugins.twilio import TwilioRCSConfig, TwilioRCSProvider, parse_twilio_rcs_webhook
+from roomkit_plugins.twilio.wire import read_webhook
 
 from . import test_contract as sms
 
@@ -125,3 +126,11 @@ def test_a_tap_on_a_suggestion_is_a_message() -> None:
     assert message.metadata == {"postback": "y"}
     with pytest.raises(ValueError, match="receipt"):
         parse_twilio_rcs_webhook({"MessageSid": "SM1", "MessageStatus": "read"}, "rcs")
+
+
+def test_a_receipt_names_the_telephone_as_a_message_does() -> None:
+    """Without the channel that Twilio puts before it."""
+    form = {"MessageSid": "SM1", "MessageStatus": "read", "From": "rcs:acme", "To": f"rcs:{ANN}"}
+    receipt = read_webhook(form, "rcs")
+    assert isinstance(receipt, DeliveryStatus)
+    assert (receipt.sender, receipt.recipient) == ("acme", ANN)
