@@ -252,6 +252,19 @@ async def test_a_stream_has_what_was_and_what_comes_and_resumes_by_the_last_id(s
         assert [each["data"]["content"]["body"] for each in await take(events, 2)] == ["two", "three"]
 
 
+async def test_the_head_of_a_stream_is_answered_at_once(served: Site) -> None:
+    """It holds no connection: the next request of the client is answered, too."""
+    room = await served.room("acme", "ws")
+    client = await served.remote()
+    path = f"/v1/rooms/{room}/stream?channel_id=ws"
+    async with asyncio.timeout(PATIENCE):
+        answer = await client.head(path)
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert (await client.head(f"{path}&after=-2")).status_code == 400
+        assert (await client.get("/v1/rooms")).status_code == 200
+    assert served.server.app._entrance.open_connections == 0
+
+
 async def test_a_stream_shows_what_its_channel_sees_and_nothing_else(served: Site) -> None:
     room = await served.room("acme", "ws", "desk")
     for text, visibility in (("hidden", "desk"), ("none", "none"), ("shown", "all")):

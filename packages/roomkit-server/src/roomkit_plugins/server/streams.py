@@ -39,6 +39,11 @@ _AHEAD = 64
 """Frames that wait for a slow client; a follower that waits longer than `delivery_timeout` ends."""
 _HEARTBEAT = 15.0
 _RETRY_MS = 2000
+_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",  # nginx would keep events back
+}
 _LATEST = 2**63 - 1
 
 
@@ -60,6 +65,8 @@ class EventStreams:
             room_id = ids_in_path(request)["room_id"]
             binding = await self._entrance.service(principal).get_binding(room_id, query.channel_id)
             after = _last_seen(request, query)
+            if request.method == "HEAD":  # a stream without a body would hold its connection, and say nothing
+                return Response(headers=_HEADERS)
             held = self._entrance.hold(principal)
         except Exception as error:  # noqa: BLE001  # whatever fails, the client gets an answer that says so
             return problem_response(error)
@@ -99,11 +106,7 @@ class _Stream(Response):
 
     @override
     async def __call__(self, scope: ConnectionScope, receive: Receive, send: Send) -> None:
-        headers = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-store"),
-            (b"x-accel-buffering", b"no"),  # nginx would keep events back
-        ]
+        headers = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
         with self._held:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await _write(send, f"retry: {_RETRY_MS}\n\n".encode())
