@@ -9,16 +9,24 @@ import pytest
 
 PROBED = """
 from pathlib import Path
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 from roomkit.abc import RoomKitError
 from roomkit.memory import InMemoryStore
 from roomkit.plugins import hookimpl
+
+class Station(BaseModel):
+    name: str = ""
+    password: SecretStr = SecretStr("")
 
 class Settings(BaseModel):
     token: SecretStr
     \"\"\"What the vendor gave you.\"\"\"
     region: str = "eu"
     \"\"\"Where its servers are.\"\"\"
+    headers: dict[str, str | SecretStr] = {}
+    stations: list[Station] = []
+    address: str = Field("", repr=False)
+    labels: dict[str, str] = {}
 
 class Provider:
     def __init__(self, config): self.config = config
@@ -71,8 +79,8 @@ def acme(roomkit, tmp_path):
     roomkit.install("acme", PROBED)
     file = tmp_path / "roomkit.toml"
 
-    def run(region: str, *words: str, **environment: str):
-        file.write_text(FILE.format(folder=tmp_path, region=region))
+    def run(region: str, *words: str, more: str = "", **environment: str):
+        file.write_text(FILE.format(folder=tmp_path, region=region) + more)
         return roomkit(*words, "--config", str(file), **environment)
 
     return run
@@ -166,6 +174,22 @@ def test_settings_are_shown_with_their_lines_and_secrets_masked(acme, tmp_path: 
     }
     assert document["profile"] == "test"
     assert "canary" not in answer.out + answer.err
+
+
+def test_secrets_inside_of_tables_and_lists_are_masked_too(acme, tmp_path: Path) -> None:
+    """And only they: what is beside them is shown."""
+    more = (
+        'eu", headers = { X-A = "canary" }, stations = [{ name = "one", password = "canary" }], '
+        'labels = { team = "blue" }, address = "https://acme.example/canary'
+    )
+    server = '[server.keys.backend]\nsecret = "canary-canary-canary"\norganization = "shop"\n'
+    answer = acme(more, "config", "show", "--json", more=server)
+
+    shown = {each["key"]: each["value"] for each in json.loads(answer.out)["settings"]}
+    assert "canary" not in answer.out
+    assert shown["server.keys.backend.secret"] == "**********"
+    assert shown["server.keys.backend.organization"] == "shop"
+    assert shown["channels.shop.provider.labels.team"] == "blue"
 
 
 def test_defaults_are_shown_when_asked_for(acme) -> None:

@@ -162,12 +162,16 @@ class _Reading:
             if name not in names:
                 yield from self._given(f"{key}.{name}", each, _NOT_READ, "")
 
-    def _given(self, key: str, value: object, setting: Setting, reader: str) -> Iterator[Explained]:
+    def _given(
+        self, key: str, value: object, setting: Setting, reader: str, path: tuple[str, ...] = ()
+    ) -> Iterator[Explained]:
+        """Explain a value, or each that is inside of it at `path`."""
         if isinstance(value, Mapping):
             for name, inner in value.items():
-                yield from self._given(f"{key}.{name}", inner, setting, reader)
+                yield from self._given(f"{key}.{name}", inner, setting, reader, (*path, str(name)))
             return
-        yield Explained(key, _shown(value, setting), self._origin(key), setting, reader)
+        shown = _shown(value, is_hidden=setting.hides(path))
+        yield Explained(key, shown, self._origin(key), setting, reader)
 
     def _origin(self, key: str) -> str:
         written = self._config.written
@@ -181,6 +185,6 @@ def _parts(component: Component) -> Mapping[str, ComponentKind]:
     return {**component.parts, **component.part_lists}
 
 
-def _shown(value: object, setting: Setting) -> object:
+def _shown(value: object, *, is_hidden: bool) -> object:
     reference = isinstance(value, str) and value.startswith(_REFERENCES)
-    return MASK if setting.secret and not reference else value
+    return MASK if is_hidden and not reference else value

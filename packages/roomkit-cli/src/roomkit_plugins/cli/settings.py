@@ -7,7 +7,7 @@ import inspect
 import json
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from itertools import pairwise
 from pathlib import PurePath
@@ -36,10 +36,16 @@ class Setting:
     secret: bool
     """Give it as a reference: `env:NAME` or `file:PATH`."""
     description: str
+    read_as: FieldInfo | None = field(default=None, repr=False)
+    """The field that reads it; None where no model does."""
 
     def document(self) -> dict[str, object]:
         """Return it as JSON has it."""
-        return asdict(self)
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "read_as"}
+
+    def hides(self, path: Sequence[str]) -> bool:
+        """Whether what is at `path` inside of the value, or anything below it, is not to be shown."""
+        return self.secret or (self.read_as is not None and _hides(self.read_as, path, frozenset()))
 
 
 def settings_of(component: Component) -> list[Setting]:
@@ -106,17 +112,43 @@ def _example(component: Component, setting: Setting) -> str:
 _EXAMPLES = {"int": "1", "float": "1.0", "bool": "true", "list": "[]", "table": "{}"}
 
 
-def _setting(name: str, field: FieldInfo, written: str) -> Setting:
-    kinds = [kind for kind in alternatives(field.annotation) if kind is not type(None)]  # TOML has no null
-    default = None if field.is_required() else _as_toml(field.get_default(call_default_factory=False))
+def _setting(name: str, info: FieldInfo, written: str) -> Setting:
+    kinds = [kind for kind in alternatives(info.annotation) if kind is not type(None)]  # TOML has no null
+    default = None if info.is_required() else _as_toml(info.get_default(call_default_factory=False))
     return Setting(
         name=name,
         type=" | ".join(dict.fromkeys(map(_kind, kinds))),
-        required=field.is_required(),
+        required=info.is_required(),
         default=default,
         secret=SecretStr in kinds,
-        description=" ".join((field.description or written).split()),
+        description=" ".join((info.description or written).split()),
+        read_as=info,
     )
+
+
+def _hides(info: FieldInfo, path: Sequence[str], seen: frozenset[type]) -> bool:
+    """Whether a field, or what is at `path` inside of it, holds a secret, or is in no repr."""
+    return not info.repr or any(_is_secret(kind, path, seen) for kind in alternatives(info.annotation))
+
+
+def _is_secret(kind: object, path: Sequence[str], seen: frozenset[type]) -> bool:
+    if kind is SecretStr:
+        return True
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return _is_secret_model(kind, path, seen)
+    inner, is_table = get_args(kind), _kind(kind) == "table"
+    below = path[1:] if is_table else path
+    values = inner[-1:] if is_table else inner
+    return any(_is_secret(each, below, seen) for value in values for each in alternatives(value))
+
+
+def _is_secret_model(model: type[BaseModel], path: Sequence[str], seen: frozenset[type]) -> bool:
+    if path:
+        info = model.model_fields.get(path[0])
+        return info is None or _hides(info, path[1:], seen)
+    if model in seen:  # it holds itself
+        return False
+    return any(_hides(info, (), seen | {model}) for info in model.model_fields.values())
 
 
 def _kind(annotation: object) -> str:
