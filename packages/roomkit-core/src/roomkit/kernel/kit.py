@@ -28,7 +28,6 @@ from roomkit.kernel.inbound.routing import adapted
 from roomkit.kernel.life import KitLife, PluginSteps
 from roomkit.kernel.live import LiveOperations
 from roomkit.kernel.media.route import MediaApp
-from roomkit.kernel.privacy.requests import DataSubjectRequests
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.runtime.extensions import Extensions, PluginOptions
 from roomkit.kernel.runtime.settings import kit_options
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from roomkit.abc.services import GuardedFetch, MediaService, Services
     from roomkit.abc.store import ConversationStore
     from roomkit.abc.transcoder import ContentTranscoder
+    from roomkit.kernel.privacy.requests import DataSubjectRequests
     from roomkit.plugins.manager import PluginManager
 else:
     PluginMethods = object  # at run time they are found when they are first used
@@ -535,7 +535,7 @@ class RoomKit(LiveOperations, PluginMethods):
     @property
     def privacy(self) -> DataSubjectRequests:
         """Exports, erasure and retention for tools that must not start the kit; it delivers nothing."""
-        return self._kernel.operations.privacy
+        return self._kernel.operations.privacy()
 
     # -- organizations ------------------------------------------------------------------------
 

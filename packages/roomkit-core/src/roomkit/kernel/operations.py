@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import ValidationError
 
@@ -13,10 +13,10 @@ from roomkit.abc.choice import check_choice, chosen
 from roomkit.abc.duration import seconds_of
 from roomkit.abc.errors import InvalidInputError, RoomNotFoundError, StoreError
 from roomkit.abc.records import problems_of
+from roomkit.kernel.consent.consents import Suppression
 from roomkit.kernel.conversations import ConversationOperations
 from roomkit.kernel.meeting.joining import Keep
 from roomkit.kernel.meeting.moves import MOVE_SECONDS
-from roomkit.kernel.privacy.requests import Suppression
 from roomkit.kernel.rooms.checks import not_attached
 from roomkit.kernel.runtime.arguments import checks_arguments
 from roomkit.kernel.scoping import follows
@@ -35,8 +35,10 @@ from roomkit.models.enums import (
 )
 from roomkit.models.identity import Identity
 from roomkit.models.participant import Participant
-from roomkit.models.rights import ErasureReceipt, PersonExport, RoomExport
 from roomkit.models.room import AIConfig, Room, RoomTimers
+
+if TYPE_CHECKING:
+    from roomkit.models.rights import ErasureReceipt, PersonExport, RoomExport
 
 __all__ = ["RoomOperations"]
 
@@ -253,7 +255,7 @@ class RoomOperations(ConversationOperations):
         """
         await self._enter(room_id)
         seconds = None if retention is None else seconds_of(retention)
-        return await self._kernel.operations.privacy.set_retention((await self._room(room_id)).id, seconds)
+        return await self._kernel.operations.privacy().set_retention((await self._room(room_id)).id, seconds)
 
     @follows
     async def set_room_timers(self, room_id: str, timers: RoomTimers) -> Room:
@@ -484,7 +486,7 @@ class RoomOperations(ConversationOperations):
         All of it is in memory at once: for a long room take `export_room_lines`.
         """
         await self._check_room(room_id)
-        return await self._kernel.operations.privacy.exports.room(room_id)
+        return await self._kernel.operations.privacy().exports.room(room_id)
 
     async def export_room_lines(self, room_id: str) -> AsyncIterator[str]:
         """Yield everything of a room as lines of JSON, `{"kind": ..., "record": {...}}`, the room first.
@@ -492,7 +494,7 @@ class RoomOperations(ConversationOperations):
         Read in pages: concurrent writes may be part of it or not. Raises RoomNotFoundError.
         """
         await self._check_room(room_id)
-        async for line in self._kernel.operations.privacy.exports.room_lines(room_id):
+        async for line in self._kernel.operations.privacy().exports.room_lines(room_id):
             yield line.model_dump_json()
 
     async def export_room_archive(self, room_id: str) -> AsyncIterator[bytes]:
@@ -502,7 +504,7 @@ class RoomOperations(ConversationOperations):
         each its event, size and SHA-256, or that it is gone. Raises RoomNotFoundError.
         """
         await self._check_room(room_id)
-        exports = self._kernel.operations.privacy.exports
+        exports = self._kernel.operations.privacy().exports
         async for piece in exports.archive(exports.room_lines(room_id)):
             yield piece
 
@@ -521,7 +523,7 @@ class RoomOperations(ConversationOperations):
         InvalidInputError for an id that is several people's.
         """
         organization_id = self._organization(organization_id)
-        return await self._kernel.operations.privacy.exports.person(
+        return await self._kernel.operations.privacy().exports.person(
             identity_id=identity_id,
             participant_id=participant_id,
             organization_id=organization_id,
@@ -536,7 +538,7 @@ class RoomOperations(ConversationOperations):
     ) -> AsyncIterator[str]:
         """Yield what `export_person` returns as lines of JSON, room by room. Raises as it does."""
         organization_id = self._organization(organization_id)
-        async for line in self._kernel.operations.privacy.exports.person_lines(
+        async for line in self._kernel.operations.privacy().exports.person_lines(
             identity_id=identity_id,
             participant_id=participant_id,
             organization_id=organization_id,
@@ -552,7 +554,7 @@ class RoomOperations(ConversationOperations):
     ) -> AsyncIterator[bytes]:
         """Yield what `export_person_lines` does as an archive like that of `export_room_archive`."""
         organization_id = self._organization(organization_id)
-        exports = self._kernel.operations.privacy.exports
+        exports = self._kernel.operations.privacy().exports
         lines = exports.person_lines(
             identity_id=identity_id, participant_id=participant_id, organization_id=organization_id
         )
@@ -566,7 +568,7 @@ class RoomOperations(ConversationOperations):
         """
         await self._enter()
         organization_id = self._organization(organization_id)
-        return await self._kernel.operations.privacy.erase_room(room_id, organization_id=organization_id)
+        return await self._kernel.operations.privacy().erase_room(room_id, organization_id=organization_id)
 
     async def erase_person(
         self,
@@ -590,7 +592,7 @@ class RoomOperations(ConversationOperations):
         check_choice(suppression, ("keep", "forget"), "suppression")
         await self._enter()
         organization_id = self._organization(organization_id)
-        return await self._kernel.operations.privacy.erase_person(
+        return await self._kernel.operations.privacy().erase_person(
             identity_id=identity_id,
             participant_id=participant_id,
             organization_id=organization_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from roomkit._dataclasses import dataclass
@@ -16,8 +17,6 @@ from roomkit.kernel.media.sweeper import MEDIA_IMPORT, MEDIA_SWEEP, MediaImports
 from roomkit.kernel.meeting.meetings import Meetings
 from roomkit.kernel.meeting.moves import Moves
 from roomkit.kernel.meeting.plans import MovePlans
-from roomkit.kernel.privacy.exports import Exports
-from roomkit.kernel.privacy.requests import DataSubjectRequests
 from roomkit.kernel.rooms.bindings import Bindings
 from roomkit.kernel.rooms.changes import RoomChanges
 from roomkit.kernel.rooms.notices import ChannelNotices
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.assembly.ground import GroundParts
     from roomkit.kernel.assembly.outbound import OutcomeParts, SendingParts, WorkParts
     from roomkit.kernel.meeting.joining import MergeOf
+    from roomkit.kernel.privacy.requests import DataSubjectRequests
 
 __all__ = ["OperationParts", "TimelineParts", "build_operations", "build_timeline"]
 
@@ -172,7 +172,8 @@ class OperationParts:
     parked: ParkedTurns
     scheduled: ScheduledSends
     moves: Moves
-    privacy: DataSubjectRequests
+    privacy: Callable[[], DataSubjectRequests]
+    """Data rights, whose modules are imported when they are first asked for."""
     imports: MediaImports
     sweeper: MediaSweeper
 
@@ -226,7 +227,7 @@ def build_operations(
         parked=parked,
         scheduled=scheduled,
         moves=moves,
-        privacy=_privacy(ground, outcomes, sending, work, timeline),
+        privacy=cache(partial(_privacy, ground, outcomes, sending, work, timeline)),  # bound: one
         imports=imports,
         sweeper=sweeper,
     )
@@ -268,6 +269,9 @@ def _privacy(
     work: WorkParts,
     timeline: TimelineParts,
 ) -> DataSubjectRequests:
+    from roomkit.kernel.privacy.exports import Exports
+    from roomkit.kernel.privacy.requests import DataSubjectRequests
+
     store, clock, ledger, consents = ground.store, ground.clock, outcomes.ledger, sending.consents
     return DataSubjectRequests(
         store=store,

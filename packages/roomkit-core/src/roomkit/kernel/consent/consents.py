@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from roomkit.abc.errors import StaleValueError
 from roomkit.authoring.addresses import one_spelling
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from roomkit.abc.store import ConversationStore
     from roomkit.models.event import RoomEvent
 
-__all__ = ["Consents"]
+__all__ = ["Consents", "Suppression"]
+
+type Suppression = Literal["keep", "forget"]
+"""What becomes of revoked consents when a person is erased."""
 
 _NAMESPACE = "core.consent"
 _MOST_SEEN = 8

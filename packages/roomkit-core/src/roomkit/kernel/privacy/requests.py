@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from roomkit._dataclasses import dataclass
 from roomkit.abc.store import Commit, Entry
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.ledger import OutcomeWriter
     from roomkit.kernel.commit.observers import Observers
     from roomkit.kernel.commit.writer import Writer
-    from roomkit.kernel.consent.consents import Consents
+    from roomkit.kernel.consent.consents import Consents, Suppression
     from roomkit.kernel.delivery.lanes import Lane, Lanes
     from roomkit.kernel.privacy.exports import Exports
     from roomkit.kernel.rooms.changes import RoomChanges
@@ -52,10 +52,7 @@ if TYPE_CHECKING:
     from roomkit.models.room import Room
     from roomkit.models.task import Task
 
-__all__ = ["ERASED", "DataSubjectRequests", "Suppression"]
-
-type Suppression = Literal["keep", "forget"]
-"""What becomes of revoked consents when a person is erased."""
+__all__ = ["ERASED", "DataSubjectRequests"]
 
 ERASED = "erased"
 """The code of what an event says once it is redacted, and why a delivery of it was skipped."""
