@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from email.message import Message
 from types import ModuleType
 
 import pytest
@@ -17,16 +16,16 @@ from roomkit.plugins import PluginManager, hookimpl
 class Distribution:
     """What importlib.metadata would say of an installed distribution."""
 
-    metadata: Message
+    metadata: str
 
     @classmethod
     def of(cls, name: str, *requirements: str, version: str = "1.0") -> Distribution:
-        metadata = Message()
-        metadata["Name"] = name
-        metadata["Version"] = version
-        for requirement in requirements:
-            metadata["Requires-Dist"] = requirement
-        return cls(metadata)
+        fields = [f"Name: {name}", f"Version: {version}"]
+        fields += [f"Requires-Dist: {requirement}" for requirement in requirements]
+        return cls("\n".join([*fields, "", "Requires-Dist: a README, roomkit-core<0.1"]))
+
+    def read_text(self, filename: str) -> str | None:
+        return self.metadata if filename == "METADATA" else None
 
 
 @dataclass

@@ -166,9 +166,8 @@ def test_unreadable_metadata_is_the_plugins_own_trouble(make: Any, caplog: pytes
     """It is reported; whatever works of the plugin goes on working."""
 
     class Unreadable:
-        @property
-        def metadata(self) -> object:
-            raise OSError("disk")
+        def read_text(self, filename: str) -> str:
+            raise OSError(f"disk: {filename}")
 
     plugin = make.declares(("sms", "acme", "acme:SMS"))
     manager = make.manager(make.EntryPoint("acme", plugin, dist=Unreadable()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from roomkit._dataclasses import dataclass
 from roomkit.models.vocabulary import is_declared
@@ -19,6 +19,10 @@ from roomkit.plugins.errors import RegistrationError, describe
 from roomkit.plugins.hooks import Hooks
 from roomkit.plugins.registry import Registry
 from roomkit.plugins.versions import core_specifiers, satisfies
+
+if TYPE_CHECKING:
+    from email.message import Message
+    from importlib.metadata import Distribution
 
 GROUP = "roomkit"
 """The entry-point group. Its name is the generation of the plugin API."""
@@ -135,7 +139,7 @@ def _candidate(entry_point: EntryPoint) -> Candidate:
     requirements: tuple[str, ...] = ()
     try:
         if (distribution := getattr(entry_point, "dist", None)) is not None:
-            metadata = distribution.metadata
+            metadata = _headers(distribution)
             plugin.distribution = str(metadata["Name"] or "")
             plugin.version = str(metadata["Version"] or "")
             requirements = tuple(metadata.get_all("Requires-Dist") or ())
@@ -144,6 +148,17 @@ def _candidate(entry_point: EntryPoint) -> Candidate:
     except Exception as error:  # noqa: BLE001 - unreadable metadata is the plugin's, not ours
         plugin.reason = f"{plugin} has unreadable metadata: {describe(error)}"
     return Candidate(plugin, entry_point.load, requirements)
+
+
+def _headers(distribution: Distribution) -> Message:
+    """Read the headers of a distribution's metadata.
+
+    `distribution.metadata` would parse the README as well, and import what reads every kind of message.
+    """
+    from email.parser import HeaderParser  # here, as with the scan
+
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    return HeaderParser().parsestr(text)
 
 
 def _normal(name: str) -> str:
