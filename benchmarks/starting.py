@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.report import Effort, Figure, Findings
 
-__all__ = ["first_message", "importing", "plugins", "resident"]
+__all__ = ["FIRST", "FIRST_FLOOR", "first_message", "importing", "plugins", "resident"]
 
 PLUGINS = 60
 BYTECODE = {
@@ -23,7 +23,7 @@ BYTECODE = {
 """Where bytecode is forbidden, each interpreter would compile all its imports, as no user's does."""
 
 _IMPORT = "import roomkit; import sys; assert 'pydantic' not in sys.modules"
-_FIRST = """
+FIRST = """
 import asyncio
 from roomkit import InboundMessage, RoomKit, TextContent, WebSocketChannel
 async def send(connection_id, event): assert event.json_bytes
@@ -39,7 +39,7 @@ async def main():
         assert not result.blocked and result.event.index >= 0, result
 asyncio.run(main())
 """
-_FIRST_FLOOR = """
+FIRST_FLOOR = """
 import asyncio
 from pydantic import BaseModel
 class Message(BaseModel):
@@ -89,7 +89,7 @@ async def importing(effort: Effort) -> Findings:
 
 async def first_message(effort: Effort) -> Findings:
     """From the start of the interpreter to the end of it, one message in between."""
-    best = _contest({"first": [_FIRST], "floor": [_FIRST_FLOOR]}, effort.rounds(25))
+    best = _contest({"first": [FIRST], "floor": [FIRST_FLOOR]}, effort.rounds(25))
     first, floor = best["first"], best["floor"]
     return Findings(
         [
@@ -101,7 +101,7 @@ async def first_message(effort: Effort) -> Findings:
                 260.0,
             ),
             Figure("the same, CPU", first.cpu, "ms", floor.cpu),
-            Figure("the same, resident", resident(_FIRST) / 2**20, "MiB", resident(_FIRST_FLOOR) / 2**20),
+            Figure("the same, resident", resident(FIRST) / 2**20, "MiB", resident(FIRST_FLOOR) / 2**20),
         ]
     )
 
