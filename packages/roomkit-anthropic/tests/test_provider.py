@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 from pydantic import SecretStr
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.abc.probe import SupportsProbe
 from roomkit.models.ai import AIMessage
 from roomkit.models.generation import AIContext
 from roomkit_plugins.anthropic import AnthropicAIProvider, AnthropicConfig
+from roomkit_plugins.testing.contracts import ModelProbeContract
 from roomkit_plugins.testing.simulators import AnthropicSimulator, Failure, ScriptedThinking
 
 HELLO = [AIMessage(role="user", content="Hello")]
@@ -109,31 +110,9 @@ async def test_redacted_thinking_comes_back() -> None:
 # -- roomkit check --live -------------------------------------------------------------------------
 
 
-async def test_a_probe_finds_the_model_and_generates_nothing() -> None:
-    async with AnthropicSimulator() as simulator:
-        provider = make(simulator)
-        assert isinstance(provider, SupportsProbe)
-        assert await provider.probe() == "127.0.0.1 takes the key and has model claude-sonnet-5-5"
-        await provider.close()
-        assert [(each.method, each.path) for each in simulator.requests] == [
-            ("GET", "/v1/models/claude-sonnet-5-5")
-        ]
+class TestAnthropicProbe(ModelProbeContract):
+    simulator = AnthropicSimulator
+    path = "/v1/models/{model}"
 
-
-@pytest.mark.parametrize(
-    ("fields", "code", "says"),
-    [
-        ({"api_key": "canary-of-a-wrong-key"}, ErrorCode.AUTH, "; set a key that 127.0.0.1 made"),
-        ({"model": "claude-none"}, ErrorCode.NOT_FOUND, "; 127.0.0.1 has no model claude-none for this key"),
-        ({"base_url": "http://127.0.0.1:9"}, ErrorCode.CONNECTION, "; check that base_url is the API"),
-    ],
-)
-async def test_a_probe_that_fails_says_what_to_do(fields: dict[str, str], code: ErrorCode, says: str) -> None:
-    async with AnthropicSimulator() as simulator:
-        provider = make(simulator, **fields)
-        with pytest.raises(ProviderError) as caught:
-            await provider.probe()
-        await provider.close()
-    assert caught.value.error_code is code
-    assert says in str(caught.value)
-    assert "canary" not in "".join(traceback.format_exception(caught.value))
+    def make(self, **settings: Any) -> AnthropicAIProvider:
+        return AnthropicAIProvider(AnthropicConfig.model_validate(settings))

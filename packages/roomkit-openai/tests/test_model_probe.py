@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import traceback
+from typing import Any
 
 import pytest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.abc.probe import SupportsProbe
 from roomkit_plugins.openai import (
     AzureAIConfig,
     AzureAIProvider,
@@ -16,42 +16,16 @@ from roomkit_plugins.openai import (
     VLLMConfig,
     create_vllm_provider,
 )
+from roomkit_plugins.testing.contracts import ModelProbeContract
 from roomkit_plugins.testing.simulators import AzureSimulator, OpenAISimulator, VLLMSimulator
 
 
-def make(simulator: OpenAISimulator, **fields: object) -> OpenAIAIProvider:
-    base = {"model": simulator.models[0], "api_key": simulator.api_key, "base_url": simulator.base_url}
-    return OpenAIAIProvider(OpenAIConfig.model_validate({**base, **fields}))
+class TestOpenAIProbe(ModelProbeContract):
+    simulator = OpenAISimulator
+    path = "/v1/models/{model}"
 
-
-async def test_a_probe_finds_the_model_and_generates_nothing() -> None:
-    async with OpenAISimulator() as simulator:
-        provider = make(simulator)
-        assert isinstance(provider, SupportsProbe)
-        assert await provider.probe() == f"127.0.0.1 takes the key and has model {simulator.models[0]}"
-        await provider.close()
-        assert [(each.method, each.path) for each in simulator.requests] == [
-            ("GET", f"/v1/models/{simulator.models[0]}")
-        ]
-
-
-@pytest.mark.parametrize(
-    ("fields", "code", "says"),
-    [
-        ({"api_key": "canary-of-a-wrong-key"}, ErrorCode.AUTH, "; set a key that 127.0.0.1 made"),
-        ({"model": "none-such"}, ErrorCode.NOT_FOUND, "; 127.0.0.1 has no model none-such for this key"),
-        ({"base_url": "http://127.0.0.1:9"}, ErrorCode.CONNECTION, "; check that base_url is the API"),
-    ],
-)
-async def test_a_probe_that_fails_says_what_to_do(fields: dict[str, str], code: ErrorCode, says: str) -> None:
-    async with OpenAISimulator() as simulator:
-        provider = make(simulator, **fields)
-        with pytest.raises(ProviderError) as caught:
-            await provider.probe()
-        await provider.close()
-    assert caught.value.error_code is code
-    assert says in str(caught.value)
-    assert "canary" not in "".join(traceback.format_exception(caught.value))
+    def make(self, **settings: Any) -> OpenAIAIProvider:
+        return OpenAIAIProvider(OpenAIConfig.model_validate(settings))
 
 
 # -- servers that have only the list --------------------------------------------------------------

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.contracts.locks import RoomLockManagerContract as RoomLockManagerContract
     from roomkit_plugins.testing.contracts.media import MediaStoreContract as MediaStoreContract
     from roomkit_plugins.testing.contracts.memory import MemoryProviderContract as MemoryProviderContract
+    from roomkit_plugins.testing.contracts.model_probe import ModelProbeContract as ModelProbeContract
     from roomkit_plugins.testing.contracts.plugin import VendorPluginContract as VendorPluginContract
     from roomkit_plugins.testing.contracts.providers import EmailProviderContract as EmailProviderContract
     from roomkit_plugins.testing.contracts.providers import HTTPProviderContract as HTTPProviderContract
@@ -75,6 +76,7 @@ else:
             "MediaStoreContract": "media",
             "MemoryProviderContract": "memory",
             "MessengerProviderContract": "providers",
+            "ModelProbeContract": "model_probe",
             "ProviderContract": "providers",
             "RCSProviderContract": "providers",
             "RealtimeBackendContract": "realtime",
