@@ -26,15 +26,15 @@ async def message(effort: Effort) -> Findings:
         two_channels = await stack.enter_async_context(kit_of(1, 1))
         one_channel = await stack.enter_async_context(kit_of(2))
         one_listener = await stack.enter_async_context(kit_of(0, 1))
-        nobody = await stack.enter_async_context(kit_of(0))
+        unheard = await stack.enter_async_context(kit_of(0))
         found = await contest(
             {
                 "two channels": Case(partial(send, two_channels), items),
                 "floor": Case(HandWritten([sink.send, sink.send]).messages, items),
                 "one channel": Case(partial(send, one_channel), items),
                 "one listener": Case(partial(send, one_listener), items),
-                "nobody": Case(partial(send, nobody), items),
-                "floor nobody": Case(HandWritten([]).messages, items),
+                "unheard": Case(partial(send, unheard), items),
+                "floor unheard": Case(HandWritten([]).messages, items),
             },
             effort.rounds(60),
         )
@@ -46,7 +46,7 @@ async def message(effort: Effort) -> Findings:
             ),
             Figure("message, one channel with two listeners", found["one channel"].best, "µs", floor, 36.0),
             Figure("message, sender's channel and another with one listener", found["one listener"].best),
-            Figure("message, nobody listens", found["nobody"].best, "µs", found["floor nobody"].best),
+            Figure("message, without listeners", found["unheard"].best, "µs", found["floor unheard"].best),
         ]
     )
 

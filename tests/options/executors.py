@@ -26,14 +26,14 @@ _CONTEXT = AIContext(messages=[AIMessage(role="user", content="x" * 3000)])
 
 def turn_changes(pair: Pair) -> dict[str, Change]:
     """Return a change of each of `TurnOptions`, observed on a queue."""
-    nobody: Settings = {"claim_seconds": LONG, "turn_seconds": LONG}
+    unserved: Settings = {"claim_seconds": LONG, "turn_seconds": LONG}
     return {
         "lease_seconds": Change(0.2, {"lease_seconds": LONG}, _claimed_after_silence(pair)),
-        "claim_seconds": Change(SHORT, nobody, _asked(pair, "claim_seconds")),
-        "turn_seconds": Change(SHORT, nobody, _asked(pair, "turn_seconds")),
-        "max_attempts": Change(1, {**nobody, "lease_seconds": 0.3}, _died_once(pair)),
+        "claim_seconds": Change(SHORT, unserved, _asked(pair, "claim_seconds")),
+        "turn_seconds": Change(SHORT, unserved, _asked(pair, "turn_seconds")),
+        "max_attempts": Change(1, {**unserved, "lease_seconds": 0.3}, _died_once(pair)),
         "max_waiting": Change(1, observe=_two_put(pair)),
-        "max_request_bytes": Change(1000, {**nobody, "claim_seconds": SHORT}, _refused(pair)),
+        "max_request_bytes": Change(1000, {**unserved, "claim_seconds": SHORT}, _refused(pair)),
         "drain_seconds": Change(0.05, {"drain_seconds": LONG}, _closed_while_it_serves(pair)),
     }
 

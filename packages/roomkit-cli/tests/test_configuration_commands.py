@@ -177,7 +177,7 @@ def test_settings_are_shown_with_their_lines_and_secrets_masked(acme, tmp_path: 
 
 
 def test_secrets_inside_of_tables_and_lists_are_masked_too(acme, tmp_path: Path) -> None:
-    """And only they: what is beside them is shown."""
+    """And only they: their neighbours are shown."""
     more = (
         'eu", headers = { X-A = "canary" }, stations = [{ name = "one", password = "canary" }], '
         'labels = { team = "blue" }, address = "https://acme.example/canary'

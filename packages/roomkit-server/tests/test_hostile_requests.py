@@ -126,7 +126,7 @@ async def test_a_client_that_reads_nothing_is_hung_up_on(served: Site) -> None:
 
 
 class Buffer(asyncio.Transport):
-    """The transport of a client that takes so much of an answer as it is told to."""
+    """The transport of a client that takes as many bytes of an answer as a test allows."""
 
     def __init__(self) -> None:
         super().__init__()

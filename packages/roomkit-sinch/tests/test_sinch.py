@@ -1,4 +1,4 @@
-"""What is sent to Sinch, what its callbacks become, and what its credentials do."""
+"""Requests to Sinch, its callbacks, and its credentials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Telnyx's webhooks become: the documented bodies, and what is wrong with others."""
+"""Telnyx's webhooks: the documented bodies, and malformed ones."""
 
 from __future__ import annotations
 

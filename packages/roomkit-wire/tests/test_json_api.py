@@ -1,4 +1,4 @@
-"""A vendor's JSON API: what is asked, what is read, and what an error says."""
+"""A vendor's JSON API: requests, answers and errors."""
 
 from __future__ import annotations
 

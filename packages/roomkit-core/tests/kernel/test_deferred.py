@@ -56,7 +56,7 @@ def durable(staging: Any) -> Any:
 
 
 def waiting(stage: Any) -> Counter[str]:
-    """Count what waits in all lanes, by its kind."""
+    """Count the entries that wait in all lanes, by their kind."""
     lanes = stage.kit._kernel.work.lanes._lanes.values()
     return Counter(type(each).__name__ for lane in lanes for each in lane.queue)
 
@@ -227,7 +227,7 @@ class TestObservers:
 
 class TestChanges:
     async def test_an_erased_persons_words_are_not_sent(self, durable: Any) -> None:
-        """And the receipt names only what was being sent."""
+        """And the receipt names only the delivery under way."""
         async with durable() as stage:
             seen = stage.observe(HookTrigger.AFTER_BROADCAST)
             (hang,) = await hanging(stage, 20, "bob")

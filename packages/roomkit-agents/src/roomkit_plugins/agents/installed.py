@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["InstalledStrategy"]
 
 TAKEN = "a person has the conversation"
-"""Why an answer to what was said before is refused."""
+"""Why an answer to an earlier message is refused."""
 
 
 class InstalledStrategy:
@@ -125,7 +125,7 @@ class InstalledStrategy:
         return self._verdict(event, context, decision, after)
 
     def _is_overtaken(self, event: RoomEvent, context: RoomContext, state: ConversationState) -> bool:
-        """Whether an agent answers what was said before a person got the conversation.
+        """Whether an agent answers a message from before a person got the conversation.
 
         Its turn is interrupted then, by a signal that may come late or be lost; this holds on every worker.
         The text of a stream is what people have seen, and is kept: further segments of it are refused.

@@ -73,7 +73,7 @@ class RoomCosts:
         return cost_of_room(await self._bound.rooms.read_room(room_id))
 
     def add_later(self, room_id: str, cost: float) -> None:
-        """Add to what was spent in a room, beside a turn that ends."""
+        """Add to the spending of a room, beside a turn that ends."""
         self._bound.tasks.spawn(self._add_if_there(room_id, cost), name=f"the cost of a turn in {room_id}")
 
     async def _add_if_there(self, room_id: str, cost: float) -> None:
@@ -140,7 +140,7 @@ class Spending:
             )
 
     def begin(self, provider: AIProvider, request: AIContext, text: Callable[[], str]) -> None:
-        """Note that a request is being answered; `text` returns what was said so far."""
+        """Note that a request is being answered; `text` returns the answer so far."""
         self._under_way = provider, request, text
 
     async def add(self, usage: Mapping[str, int]) -> None:

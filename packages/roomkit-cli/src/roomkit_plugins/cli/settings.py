@@ -44,7 +44,7 @@ class Setting:
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "read_as"}
 
     def hides(self, path: Sequence[str]) -> bool:
-        """Whether what is at `path` inside of the value, or anything below it, is not to be shown."""
+        """Whether the part at `path` inside of the value, or anything below it, is not to be shown."""
         return self.secret or (self.read_as is not None and _hides(self.read_as, path, frozenset()))
 
 
@@ -127,7 +127,7 @@ def _setting(name: str, info: FieldInfo, written: str) -> Setting:
 
 
 def _hides(info: FieldInfo, path: Sequence[str], seen: frozenset[type]) -> bool:
-    """Whether a field, or what is at `path` inside of it, holds a secret, or is in no repr."""
+    """Whether a field, or the part at `path` inside of it, holds a secret, or is in no repr."""
     return not info.repr or any(_is_secret(kind, path, seen) for kind in alternatives(info.annotation))
 
 

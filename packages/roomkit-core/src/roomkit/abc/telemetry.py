@@ -69,8 +69,8 @@ class TelemetryProvider(ABC):
     def trace_parent(self, span_id: str) -> str | None:
         """Return the place below an open span as a W3C `traceparent`, for work that is done elsewhere.
 
-        The place of the caller for "", as `start_span` returns it for what is not recorded. None for work
-        that is part of no trace: always, unless the provider is that of a kit (`services.telemetry`).
+        The place of the caller for "", as `start_span` returns it for a span that is not recorded. None for
+        work that is part of no trace: always, unless the provider is that of a kit (`services.telemetry`).
         """
         return None
 

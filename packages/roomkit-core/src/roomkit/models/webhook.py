@@ -79,7 +79,7 @@ class UnparsedPart:
     """A part of a genuine request that is about no message: a notice on the account, or a kind not known yet.
 
     The kit publishes it as the framework event `webhook_unparsed`, and answers the vendor as for a part that
-    was taken. What a person sent is a message in any case, and what is about a message is a receipt.
+    was taken. A person's part is a message in any case, and a part about a message is a receipt.
     `reason` says what it is, in one line; `raw` is what the vendor sent, which JSON can carry.
     """
 

@@ -67,7 +67,7 @@ CREATE TABLE IF NOT EXISTS roomkit_turn_quarantine (
 );
 """
 
-# Their readers are gone: what was said to the model is not to stay.
+# Their readers are gone: the conversation in them is not to stay.
 _OLD = f"""old AS (
     DELETE FROM roomkit_turn_queue WHERE id IN (
         SELECT id FROM roomkit_turn_queue WHERE ends_at <= {_NOW} LIMIT 100 FOR UPDATE SKIP LOCKED

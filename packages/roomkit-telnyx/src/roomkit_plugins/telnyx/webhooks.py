@@ -190,7 +190,7 @@ _KINDS: Mapping[str, Callable[[VendorPayload], EventContent]] = {
 
 
 def _decoded(data: str) -> str:
-    """Return a suggestion's data as it was given; what is no base64 of a text as it came."""
+    """Return a suggestion's data as it was given; as it came, if it is not base64 of a text."""
     try:
         return b64decode(data, validate=True).decode()
     except (Error, ValueError):

@@ -110,7 +110,7 @@ def count(holder: object, name: str) -> int | None:
 
 @contextmanager
 def readable_webhook(vendor: str) -> Iterator[None]:
-    """Turn what is wrong with a verified webhook, a KeyError or ValueError, into WebhookRejected with 400.
+    """Turn the error of reading a verified webhook, a KeyError or ValueError, into WebhookRejected with 400.
 
     So the vendor does not send again what can never be read.
     """

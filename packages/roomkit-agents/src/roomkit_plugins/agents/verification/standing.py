@@ -229,7 +229,7 @@ class PersonStanding(Record):
         return self.replace(revoked=True, reason=reason, challenge=None, unsettled=self._over("revoked"))
 
     def settled(self, challenge_id: str) -> PersonStanding:
-        """Return it without what was unsettled of that challenge."""
+        """Return it with nothing unsettled of that challenge."""
         over = self.unsettled
         return self if over is None or over.challenge.id != challenge_id else self.replace(unsettled=None)
 

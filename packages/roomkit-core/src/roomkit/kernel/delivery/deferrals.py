@@ -1,4 +1,4 @@
-"""Bounded memory while deliveries wait: what is beyond the bound is read from the ledger in its turn."""
+"""Bounded memory while deliveries wait: those beyond the bound are read from the ledger in their turn."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class ModelProbeContract:
     @property
     def path(self) -> str:
         """The path of the model, which stands as `{model}`."""
-        raise unsaid(self, "path", "what is read of a model")
+        raise unsaid(self, "path", "which path has a model")
 
     def make(self, **settings: Any) -> Any:
         """Make a provider with settings."""

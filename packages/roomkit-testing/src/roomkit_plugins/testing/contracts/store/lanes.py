@@ -475,7 +475,7 @@ class LanesContract(StoreSuite):
     async def test_a_lane_is_read_in_any_state_and_without_what_is_not_there(
         self, store: ConversationStore, room: Room, worker: str
     ) -> None:
-        """Rows that ended, or that another worker holds, show it; what is not there is passed over."""
+        """Rows that ended, or that another worker holds, show it; missing ones are passed over."""
         ended = await say_as(store, room.id, worker, "sms")
         (row,) = await rows_of(store, ended)
         await store.complete([row.outcome(state=DeliveryState.SENT)], worker_id=worker)

@@ -91,7 +91,7 @@ class TurnLeasesContract(TurnSuite):
     async def test_nothing_stays_of_a_turn_whose_reader_is_gone(
         self, made: Callable[..., Any], agent: str
     ) -> None:
-        """Once its time is over, a process that looks for turns removes it, with what was said."""
+        """Once its time is over, a process that looks for turns removes it, with its conversation."""
         asker = made(turn_seconds=0.3, lease_seconds=0.3)
         turn_id, queue = await self.put(asker, agent), self.queue(asker)
 
