@@ -245,6 +245,13 @@ class OffersToolsWithParametersAlone(Working):
         )
 
 
+@planted("test_tools_that_no_vendor_takes_are_refused[of one name]")
+class OffersTheLastOfAName(Working):
+    def asked(self, context: AIContext) -> AIContext:
+        by_name = {tool.name: tool for tool in context.tools}
+        return dataclasses.replace(context, tools=list(by_name.values()))
+
+
 @planted("test_the_choice_of_tools_is_passed_on[required]")
 class ChoosesByItself(Working):
     def asked(self, context: AIContext) -> AIContext:
@@ -264,6 +271,16 @@ class ForgetsTheSecondThought(Working):
 class NamesNobody(Working):
     def asked(self, context: AIContext) -> AIContext:
         return dataclasses.replace(context, messages=[each.replace(name=None) for each in context.messages])
+
+
+@planted("test_no_one_speaks_in_anothers_name")
+class LetsPeopleBeginLines(Working):
+    def asked(self, context: AIContext) -> AIContext:
+        messages = [
+            each.replace(name=None, content=f"{each.name}: {each.content}") if each.name else each
+            for each in context.messages
+        ]
+        return dataclasses.replace(context, messages=messages)
 
 
 @planted("test_the_system_prompt_is_sent")

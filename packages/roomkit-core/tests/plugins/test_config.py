@@ -93,6 +93,7 @@ max_claims = 2
 unclaimed_after = 120.0
 retention = "2w"
 max_lane_backlog = 50
+max_waiting_in_memory = 20
 max_webhook_bytes = 1000
 worker_url = "https://worker-1.example"
 media_url = "https://chat.example"
