@@ -11,7 +11,6 @@ import pytest
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.abc.probe import SupportsProbe
 from roomkit_plugins.testing.contracts.base import unsaid
-from roomkit_plugins.testing.simulators.ai import AISimulator
 
 __all__ = ["ModelProbeContract"]
 
@@ -23,7 +22,8 @@ class ModelProbeContract:
     `base_url`), and the path that is read.
     """
 
-    simulator: Callable[[], AISimulator]
+    simulator: Callable[[], Any]
+    """Makes the vendor's simulator, which has `models`."""
 
     @property
     def path(self) -> str:
@@ -34,7 +34,7 @@ class ModelProbeContract:
         """Make a provider with settings."""
         raise unsaid(self, "make", "how a provider is made with settings")
 
-    def made_for(self, simulator: AISimulator, **settings: Any) -> Any:
+    def made_for(self, simulator: Any, **settings: Any) -> Any:
         """Make a provider of the simulator's account, with other settings in the place of its."""
         base = {"model": simulator.models[0], "api_key": simulator.api_key, "base_url": simulator.base_url}
         return self.make(**{**base, **settings})
@@ -42,7 +42,7 @@ class ModelProbeContract:
     async def test_a_probe_finds_the_model_and_generates_nothing(self) -> None:
         async with type(self).simulator() as simulator:
             provider = self.made_for(simulator)
-            assert isinstance(provider, SupportsProbe)
+            assert isinstance(self.made_for(simulator), SupportsProbe)
             assert await provider.probe() == f"127.0.0.1 takes the key and has model {simulator.models[0]}"
             await provider.close()
             assert [(each.method, each.path) for each in simulator.requests] == [
