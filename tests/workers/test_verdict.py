@@ -37,6 +37,6 @@ async def test_a_webhook_that_is_answered_before_its_commit_is_found(tmp_path: P
         await house.start()
         await house.settle()
         with pytest.raises(
-            AssertionError, match=r"acknowledged and not there|said in room-\d is out of order"
+            AssertionError, match=r"acknowledged and not there|the messages of room-\d are out of order"
         ):
             await house.judge()
