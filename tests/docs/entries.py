@@ -6,9 +6,10 @@ import ast
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -42,7 +43,7 @@ def _class(name: str, made: type) -> Iterator[str]:
         yield from _fields(made)
     elif made.__init__ is not object.__init__ and inspect.isfunction(made.__init__):
         yield ""
-        yield from _code(_signature(name, made.__init__, "class "))
+        yield from _code(_signature(name, made.__init__, "class ", _type_arguments(made)))
     elsewhere: dict[str, list[str]] = {}
     for method, found in _methods(made):
         if (base := _explained_by(made, method)) is not None:
@@ -125,9 +126,33 @@ def _function(name: str, function: Callable[..., Any], kind: str = "") -> Iterat
     yield from _text(function)
 
 
-def _signature(name: str, function: Callable[..., Any], prefix: str) -> list[str]:
-    """Write a signature as its source does: types as they stand there, one parameter a line if it is long."""
+def _type_arguments(made: type) -> Mapping[str, str]:
+    """Return what stands for the type parameters of the classes above one, by their names."""
+    found: dict[str, str] = {}
+    for base in (base for each in made.__mro__ for base in getattr(each, "__orig_bases__", ())):
+        for parameter, given in zip(_parameters_of(base), get_args(base), strict=False):
+            said = getattr(given, "__name__", str(given))
+            found.setdefault(parameter, found.get(said, said))
+    return found
+
+
+def _parameters_of(base: Any) -> list[str]:
+    return [each.__name__ for each in getattr(get_origin(base), "__type_params__", ())]
+
+
+def _signature(
+    name: str, function: Callable[..., Any], prefix: str, arguments: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
+    """Write a signature as its source does: types as they stand there, one parameter a line if it is long.
+
+    `arguments` stand in the place of type parameters.
+    """
     signature = inspect.signature(function)
+    typed = [
+        each.replace(annotation=arguments.get(each.annotation, each.annotation))
+        for each in signature.parameters.values()
+    ]
+    signature = signature.replace(parameters=typed)
     parameters = list(_parameters(signature))
     returns = _type(signature.return_annotation)
     arrow = f" -> {returns}" if returns and prefix != "class " else ""

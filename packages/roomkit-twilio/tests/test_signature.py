@@ -14,7 +14,7 @@ from twilio.request_validator import RequestValidator
 
 from roomkit.abc.errors import WebhookRejected
 from roomkit.models.webhook import WebhookRequest
-from roomkit_plugins.twilio.signature import Form, signature_of, verified_form
+from roomkit_plugins.twilio.signature import Form, check_signature, form_of, signature_of
 
 TOKEN = "12345-token"
 URL = "https://chat.example.org/webhooks/sms"
@@ -30,7 +30,8 @@ def signed(
 
 
 def verified(request: WebhookRequest, **options: object) -> Form:
-    return verified_form(request, **{"token": TOKEN, "keys": {}, "public_url": None, **options})  # type: ignore[arg-type]
+    check_signature(request, **{"token": TOKEN, "keys": {}, "public_url": None, **options})  # type: ignore[arg-type]
+    return form_of(request)
 
 
 @settings(deadline=None, max_examples=200)

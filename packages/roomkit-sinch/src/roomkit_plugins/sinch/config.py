@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from roomkit_plugins.wire.connection import check_key, check_secure_url
+from roomkit_plugins.wire.vendor_provider import VendorConfig
 
 __all__ = ["SinchConfig"]
 
 AUTH = "https://auth.sinch.com"
 
 
-class SinchConfig(BaseModel):
+class SinchConfig(VendorConfig):
     """The settings of `SinchSMSProvider`: of a service plan with its token, or of a project with a key."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
     service_plan_id: str | None = Field(
         default_factory=lambda: os.environ.get("SINCH_SERVICE_PLAN_ID") or None, min_length=1, max_length=100
@@ -41,8 +40,6 @@ class SinchConfig(BaseModel):
     """The secret that signs callbacks; without it none is taken."""
     callback_url: str | None = None
     """Where Sinch reports what becomes of a message; the plan's own setting without it."""
-    timeout: float = Field(default=10.0, gt=0, le=300)
-    """Seconds for one request to the API."""
     base_url: str | None = None
     """Where the API is, in place of the region's host: a simulator, say."""
     auth_url: str = AUTH
@@ -76,9 +73,3 @@ class SinchConfig(BaseModel):
         zone = "zt." if self.project_id is not None else ""
         base = self.base_url or f"https://{zone}{self.region}.sms.api.sinch.com"
         return f"{base.rstrip('/')}/xms/v1/{self.account_id}/batches"
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Every secret, to be kept out of messages."""
-        given = (self.api_token, self.key_secret, self.webhook_secret)
-        return tuple(each.get_secret_value() for each in given if each is not None)

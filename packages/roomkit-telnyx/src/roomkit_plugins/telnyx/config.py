@@ -7,29 +7,28 @@ from base64 import b64decode
 from binascii import Error
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from roomkit_plugins.wire.connection import check_key, check_secure_url
+from roomkit_plugins.wire.vendor_provider import VendorConfig
 
-__all__ = ["TelnyxConfig", "TelnyxRCSConfig"]
+__all__ = ["TelnyxAccount", "TelnyxConfig", "TelnyxRCSConfig"]
 
 API = "https://api.telnyx.com"
 _KEY_BYTES = 32
 
 
-class _Account(BaseModel):
+class TelnyxAccount(VendorConfig):
     """What both products of an account need."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
     api_key: SecretStr = Field(default_factory=lambda: SecretStr(os.environ.get("TELNYX_API_KEY", "")))
     """A V2 API key. `TELNYX_API_KEY` without it."""
     public_key: str | None = Field(default_factory=lambda: os.environ.get("TELNYX_PUBLIC_KEY") or None)
     """The account's public key, base64, which verifies webhooks. `TELNYX_PUBLIC_KEY` without it."""
+    messaging_profile_id: str | None = Field(default=None, min_length=1, max_length=100)
+    """The messaging profile: needed for an alphanumeric sender, and chooses the sender if there is none."""
     webhook_url: str | None = None
     """Where Telnyx reports what becomes of a message; the messaging profile's own setting without it."""
-    timeout: float = Field(default=10.0, gt=0, le=300)
-    """Seconds for one request to the API."""
     base_url: str = API
     """Where the API is, without `/v2`: another host, or a simulator."""
 
@@ -55,13 +54,11 @@ class _Account(BaseModel):
         return f"{self.base_url.rstrip('/')}/v2"
 
 
-class TelnyxConfig(_Account):
+class TelnyxConfig(TelnyxAccount):
     """The settings of `TelnyxSMSProvider`."""
 
     from_number: str | None = Field(default=None, min_length=1, max_length=40)
     """The sender: a number in E.164, a short code, or an alphanumeric sender id."""
-    messaging_profile_id: str | None = Field(default=None, min_length=1, max_length=100)
-    """The messaging profile: needed for an alphanumeric sender, and chooses the sender if there is none."""
     webhook_failover_url: str | None = None
     """Where Telnyx reports it if `webhook_url` does not answer."""
 
@@ -74,7 +71,7 @@ class TelnyxConfig(_Account):
         return self
 
 
-class TelnyxRCSConfig(_Account):
+class TelnyxRCSConfig(TelnyxAccount):
     """The settings of `TelnyxRCSProvider`."""
 
     agent_id: str = Field(min_length=1, max_length=100)

@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, override
 
-from roomkit.abc.errors import ErrorCode
 from roomkit.abc.sms import SMSProvider
 from roomkit.models.delivery import ProviderResult
-from roomkit_plugins.telnyx.client import TelnyxAPI
+from roomkit_plugins.telnyx.account import TelnyxProvider
+from roomkit_plugins.telnyx.config import TelnyxConfig
 from roomkit_plugins.telnyx.errors import ORIGIN
 from roomkit_plugins.wire.plain_message import plain_message
 
 if TYPE_CHECKING:
-    import httpx2
-
-    from roomkit.abc.provider import WebhookPart
     from roomkit.models.event import RoomEvent
     from roomkit.models.hints import SMSHints
-    from roomkit.models.webhook import WebhookRequest
-    from roomkit_plugins.telnyx.config import TelnyxConfig
 
 __all__ = ["TelnyxSMSProvider"]
 
 
-class TelnyxSMSProvider(SMSProvider):
+class TelnyxSMSProvider(TelnyxProvider[TelnyxConfig], SMSProvider):
     """Sends SMS and MMS by Telnyx, and takes its webhooks: messages, receipts, opt-outs.
 
     A message is sent from the number that its hints name, else from `from_number`, else from one that the
     messaging profile chooses. Its idempotency key goes along, so that a retry sends none twice.
     `http_client` replaces the connections, for a proxy or other certificates; its maker closes it.
     """
-
-    idempotent = True
-
-    def __init__(self, config: TelnyxConfig, *, http_client: httpx2.AsyncClient | None = None) -> None:
-        self._config = config
-        self._api = TelnyxAPI(config, owner=type(self).__name__, http_client=http_client)
-
-    @property
-    @override
-    def name(self) -> str:
-        return ORIGIN.provider
 
     @property
     def from_number(self) -> str | None:
@@ -57,25 +40,12 @@ class TelnyxSMSProvider(SMSProvider):
         idempotency_key: str | None = None,
         hints: SMSHints | None = None,
     ) -> ProviderResult:
-        if not to.strip():
-            raise ORIGIN.refused("there is no number to send to", error_code=ErrorCode.MISSING_RECIPIENT)
+        self._check_recipient(to)
         document = {"to": to, **self._sender(hints), **_content(event), **self._webhooks()}
-        sent = await self._api.send("/messages", document, key=idempotency_key)
+        sent = await self._post("/messages", document, key=idempotency_key)
         return ProviderResult(
             success=True, provider_message_id=sent.id, metadata={"segments": str(sent.segments or "")}
         )
-
-    async def webhook(self, request: WebhookRequest, *, channel_id: str) -> Sequence[WebhookPart]:
-        """Verify Telnyx's signature and time, then return what it says. See `ReceivesWebhooks`."""
-        return await self._api.webhook(request, channel_id)
-
-    async def probe(self) -> str:
-        """Return that Telnyx accepts the key, and knows the profile; nothing is sent. See `SupportsProbe`."""
-        return await self._api.probe(self._config.messaging_profile_id)
-
-    @override
-    async def close(self) -> None:
-        await self._api.close()
 
     def _sender(self, hints: SMSHints | None) -> dict[str, Any]:
         config = self._config

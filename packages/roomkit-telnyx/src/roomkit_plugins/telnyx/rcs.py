@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, override
 from urllib.parse import quote
 
-from roomkit.abc.errors import ErrorCode
 from roomkit.abc.rcs import RCSDeliveryResult, RCSProvider
 from roomkit.authoring.plain_text import described
 from roomkit.models.channel import ChannelCapabilities
 from roomkit.models.enums import ChannelMediaType
-from roomkit_plugins.telnyx.client import TelnyxAPI
-from roomkit_plugins.telnyx.errors import ORIGIN
+from roomkit_plugins.telnyx.account import TelnyxProvider
+from roomkit_plugins.telnyx.config import TelnyxRCSConfig
 from roomkit_plugins.telnyx.rcs_wire import LONGEST, content_message
 from roomkit_plugins.wire.plain_message import parts_of
 
 if TYPE_CHECKING:
-    import httpx2
-
-    from roomkit.abc.provider import WebhookPart
     from roomkit.models.content import EventContent
     from roomkit.models.event import RoomEvent
     from roomkit.models.hints import RCSHints
-    from roomkit.models.webhook import WebhookRequest
-    from roomkit_plugins.telnyx.config import TelnyxRCSConfig
 
 __all__ = ["TelnyxRCSProvider"]
 
 
-class TelnyxRCSProvider(RCSProvider):
+class TelnyxRCSProvider(TelnyxProvider[TelnyxRCSConfig], RCSProvider):
     """Sends RCS messages by an agent at Telnyx, and takes its webhooks: messages, taps, receipts.
 
     With `fallback_from` of its configuration, and where the message allows it, Telnyx sends an SMS to a
@@ -37,7 +30,6 @@ class TelnyxRCSProvider(RCSProvider):
     receipts say. Otherwise see `TelnyxSMSProvider`.
     """
 
-    idempotent = True
     capabilities = ChannelCapabilities(
         media_types=(
             ChannelMediaType.TEXT,
@@ -60,15 +52,6 @@ class TelnyxRCSProvider(RCSProvider):
         supports_video=True,
     )
 
-    def __init__(self, config: TelnyxRCSConfig, *, http_client: httpx2.AsyncClient | None = None) -> None:
-        self._config = config
-        self._api = TelnyxAPI(config, owner=type(self).__name__, http_client=http_client)
-
-    @property
-    @override
-    def name(self) -> str:
-        return ORIGIN.provider
-
     @property
     @override
     def sender_id(self) -> str:
@@ -88,8 +71,7 @@ class TelnyxRCSProvider(RCSProvider):
         idempotency_key: str | None = None,
         hints: RCSHints | None = None,
     ) -> RCSDeliveryResult:
-        if not to.strip():
-            raise ORIGIN.refused("there is no number to send to", error_code=ErrorCode.MISSING_RECIPIENT)
+        self._check_recipient(to)
         fallback = self._fallback(event.content) if hints is None or hints.fallback else {}
         document = {
             "agent_id": self._config.agent_id,
@@ -100,7 +82,7 @@ class TelnyxRCSProvider(RCSProvider):
             **({} if self._config.webhook_url is None else {"webhook_url": self._config.webhook_url}),
             **fallback,
         }
-        sent = await self._api.send("/messages/rcs", document, key=idempotency_key)
+        sent = await self._post("/messages/rcs", document, key=idempotency_key)
         return RCSDeliveryResult(
             success=True, provider_message_id=sent.id, channel_used="unknown" if fallback else "rcs"
         )
@@ -109,20 +91,8 @@ class TelnyxRCSProvider(RCSProvider):
     async def check_capability(self, phone_number: str) -> bool:
         """Return whether the phone can receive RCS of this agent. Raises ProviderError."""
         agent, number = (quote(each, safe="") for each in (self._config.agent_id, phone_number))
-        found = await self._api.get(f"/messaging/rcs/capabilities/{agent}/{number}")
+        found = await self._get(f"/messaging/rcs/capabilities/{agent}/{number}")
         return bool(found.get("features"))
-
-    async def webhook(self, request: WebhookRequest, *, channel_id: str) -> Sequence[WebhookPart]:
-        """Verify Telnyx's signature and time, then return what it says. See `ReceivesWebhooks`."""
-        return await self._api.webhook(request, channel_id)
-
-    async def probe(self) -> str:
-        """Return that Telnyx accepts the key, and knows the profile; nothing is sent. See `SupportsProbe`."""
-        return await self._api.probe(self._config.messaging_profile_id)
-
-    @override
-    async def close(self) -> None:
-        await self._api.close()
 
     def _fallback(self, content: EventContent) -> dict[str, Any]:
         """Return the SMS in the place of a message."""

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     field_validator,
@@ -17,6 +15,7 @@ from pydantic import (
 )
 
 from roomkit_plugins.wire.connection import check_secure_url
+from roomkit_plugins.wire.vendor_provider import VendorConfig
 
 __all__ = ["TwilioConfig", "TwilioRCSConfig"]
 
@@ -40,10 +39,8 @@ def _is_sid(prefix: str, what: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-class TwilioConfig(BaseModel):
+class TwilioConfig(VendorConfig):
     """The settings of `TwilioSMSProvider`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
     account_sid: Annotated[
         str, _is_sid("AC", "account_sid is missing or wrong; TWILIO_ACCOUNT_SID is read without it")
@@ -68,8 +65,6 @@ class TwilioConfig(BaseModel):
     """Where Twilio reports what becomes of a message; the messaging service's own setting without it."""
     webhook_keys: WebhookKeys = Field(default_factory=dict)
     """Secrets of shared keys that sign webhooks, by key id; the auth token signs those without a key."""
-    timeout: float = Field(default=10.0, gt=0, le=300)
-    """Seconds for one request to the API."""
     base_url: str = API
     """Where the API is: another edge of Twilio's, or a simulator."""
 
@@ -107,12 +102,6 @@ class TwilioConfig(BaseModel):
     def account_credentials(self) -> tuple[str, str]:
         """The user and the password of the account itself, which may ask what an API key may not."""
         return self.account_sid, self.auth_token.get_secret_value()
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Every secret, to be kept out of messages."""
-        given = (self.auth_token, self.api_key_secret, *self.webhook_keys.values())
-        return tuple(each.get_secret_value() for each in given if each is not None)
 
 
 class TwilioRCSConfig(TwilioConfig):

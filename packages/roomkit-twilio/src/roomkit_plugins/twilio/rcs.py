@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, override
 
-from roomkit.abc.errors import ErrorCode
 from roomkit.abc.rcs import RCSDeliveryResult, RCSProvider
 from roomkit.models.channel import ChannelCapabilities
 from roomkit.models.enums import ChannelMediaType
 from roomkit_plugins.twilio import wire
-from roomkit_plugins.twilio.client import TwilioAPI, callback, file_headers
+from roomkit_plugins.twilio.account import TwilioProvider
+from roomkit_plugins.twilio.client import callback
+from roomkit_plugins.twilio.config import TwilioRCSConfig
 from roomkit_plugins.twilio.errors import ORIGIN
-from roomkit_plugins.twilio.probe import probed
-from roomkit_plugins.twilio.provider import verified
 
 if TYPE_CHECKING:
-    import httpx2
-
-    from roomkit.abc.provider import WebhookPart
     from roomkit.models.event import RoomEvent
     from roomkit.models.hints import RCSHints
-    from roomkit.models.webhook import WebhookRequest
-    from roomkit_plugins.twilio.config import TwilioRCSConfig
 
 __all__ = ["TwilioRCSProvider"]
 
 
-class TwilioRCSProvider(RCSProvider):
+class TwilioRCSProvider(TwilioProvider[TwilioRCSConfig], RCSProvider):
     """Sends RCS messages by a messaging service of Twilio's, and takes its webhooks.
 
     Twilio takes text, files and content templates: cards and suggestions are a `TemplateContent` whose id
@@ -36,8 +29,6 @@ class TwilioRCSProvider(RCSProvider):
     `TwilioSMSProvider`.
     """
 
-    idempotent = False
-    retry_status = None
     capabilities = ChannelCapabilities(
         media_types=(ChannelMediaType.TEXT, ChannelMediaType.MEDIA, ChannelMediaType.TEMPLATE),
         max_length=wire.LONGEST,
@@ -46,15 +37,6 @@ class TwilioRCSProvider(RCSProvider):
         supports_media=True,
         supports_templates=True,
     )
-
-    def __init__(self, config: TwilioRCSConfig, *, http_client: httpx2.AsyncClient | None = None) -> None:
-        self._config = config
-        self._api = TwilioAPI(config, owner=type(self).__name__, http_client=http_client)
-
-    @property
-    @override
-    def name(self) -> str:
-        return ORIGIN.provider
 
     @property
     @override
@@ -70,8 +52,7 @@ class TwilioRCSProvider(RCSProvider):
         idempotency_key: str | None = None,
         hints: RCSHints | None = None,
     ) -> RCSDeliveryResult:
-        if not to.strip():
-            raise ORIGIN.refused("there is no number to send to", error_code=ErrorCode.MISSING_RECIPIENT)
+        self._check_recipient(to)
         may_fall_back = hints is None or hints.fallback
         content = wire.content_parameters(event.content)
         route = self._with_fallback(to) if may_fall_back else self._without_fallback(to)
@@ -82,23 +63,6 @@ class TwilioRCSProvider(RCSProvider):
             channel_used="unknown" if may_fall_back else "rcs",
             metadata={"status": str(sent.status)},
         )
-
-    async def webhook(self, request: WebhookRequest, *, channel_id: str) -> Sequence[WebhookPart]:
-        """Verify Twilio's signature, then return the one message or receipt. See `ReceivesWebhooks`."""
-        return [wire.read_webhook(verified(request, self._config), channel_id)]
-
-    async def probe(self) -> str:
-        """Return that Twilio's account is active; nothing is sent. See `SupportsProbe`."""
-        return await probed(self._api, self._config)
-
-    @override
-    def file_headers(self, url: str) -> Mapping[str, str]:
-        """Return the account's credentials for Twilio's own URLs of files."""
-        return file_headers(self._config, url)
-
-    @override
-    async def close(self) -> None:
-        await self._api.close()
 
     def _with_fallback(self, to: str) -> dict[str, Any]:
         route = {"to": to, "messaging_service_sid": self._config.messaging_service_sid}

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit, urlunsplit
 from roomkit.abc.errors import WebhookRejected
 from roomkit.models.webhook import WebhookRequest
 
-__all__ = ["Form", "signature_of", "verified_form"]
+__all__ = ["Form", "check_signature", "form_of", "signature_of"]
 
 type Form = Mapping[str, str]
 """The parameters of a webhook, each once."""
@@ -38,10 +38,10 @@ def signature_of(
     return b64encode(digest).decode()
 
 
-def verified_form(
+def check_signature(
     request: WebhookRequest, *, token: str, keys: Mapping[str, str], public_url: str | None
-) -> Form:
-    """Return the form of a request that Twilio signed. Raises WebhookRejected; nothing of it is used then."""
+) -> None:
+    """Raise WebhookRejected for a request that Twilio did not sign; `keys` are shared ones, by their ids."""
     secret, algorithm = _secret_of(request, token, keys)
     given = (request.header(_SIGNATURE) or "").encode()
     pairs = _pairs(request.body)
@@ -57,6 +57,11 @@ def verified_form(
             f"the signature is not Twilio's for {urlsplit(url)._replace(query='').geturl()}: check the auth "
             "token, and behind a proxy set public_url to what the URL of the webhook begins with"
         )
+
+
+def form_of(request: WebhookRequest) -> Form:
+    """Return a request's form. Raises WebhookRejected for other bytes, and for a name that comes twice."""
+    pairs = _pairs(request.body)
     form = dict(pairs)
     if len(form) != len(pairs):
         raise WebhookRejected("a parameter of the webhook comes twice", status_code=400)

@@ -1,61 +1,49 @@
-"""Sinch's API: https://developers.sinch.com/docs/sms/api-reference/batches (Nov 2026)."""
+"""One account at Sinch: https://developers.sinch.com/docs/sms/api-reference/batches (Nov 2026)."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from base64 import b64encode
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, override
 
-from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.errors import ErrorCode, ProviderError, WebhookRejected
+from roomkit_plugins.sinch.config import SinchConfig
 from roomkit_plugins.sinch.errors import ORIGIN, api_error
-from roomkit_plugins.wire.json_api import JSONAPI
+from roomkit_plugins.sinch.signature import check_signature
+from roomkit_plugins.sinch.wire import read_webhook
 from roomkit_plugins.wire.reading import JSONReader, count
+from roomkit_plugins.wire.vendor_provider import JSONProvider
 
 if TYPE_CHECKING:
     import httpx2
 
-    from roomkit_plugins.sinch.config import SinchConfig
+    from roomkit.abc.provider import WebhookPart
+    from roomkit.models.webhook import WebhookRequest
+    from roomkit_plugins.wire.caller import HTTPAnswer
 
-__all__ = ["SinchAPI"]
+__all__ = ["SinchProvider"]
 
 _EARLY = 60
 """Seconds before its end that a token is not used any more."""
 
 
-class SinchAPI:
-    """One account's API, for any number of rooms at once."""
+class SinchProvider(JSONProvider[SinchConfig]):
+    """A provider's requests and callbacks; the credentials are a plan's token, or a key that gets one."""
 
-    def __init__(
-        self, config: SinchConfig, *, owner: str, http_client: httpx2.AsyncClient | None = None
-    ) -> None:
-        self._config = config
+    origin = ORIGIN
+    distribution = "roomkit-sinch"
+
+    def __init__(self, config: SinchConfig, *, http_client: httpx2.AsyncClient | None = None) -> None:
+        super().__init__(config, http_client=http_client)
         self._reader = JSONReader(ORIGIN)
         self._token = ""
         self._ends_at = 0.0
         self._asking = asyncio.Lock()
-        self._api = JSONAPI(
-            ORIGIN,
-            owner=owner,
-            distribution="roomkit-sinch",
-            timeout=config.timeout,
-            headers=lambda: {"Accept": "application/json"},
-            refusal=api_error,
-            secrets=lambda: (*config.secrets, self._token),
-            http_client=http_client,
-        )
-
-    async def send(self, document: Mapping[str, Any]) -> str:
-        """Send a batch; return its id. Raises ProviderError."""
-        answer = await self._call("POST", self._config.api_url, document)
-        identity = self._reader.as_text(answer.get("id"), "id")
-        if not identity:
-            raise ORIGIN.bad_response("a batch without its id")
-        return identity
 
     async def probe(self) -> str:
-        """Return in one line that the credentials are accepted. Raises ProviderError."""
+        """Return that Sinch accepts the credentials; nothing is sent. See `SupportsProbe`."""
         config = self._config
         try:
             await self._call("GET", f"{config.api_url}?page_size=1")
@@ -66,9 +54,36 @@ class SinchAPI:
         signed = "" if config.webhook_secret else "; without webhook_secret no callback is taken"
         return f"{what} {config.account_id} is accepted by {config.api_url.partition('/xms/')[0]}{signed}"
 
-    async def close(self) -> None:
-        """Close the connections; requests under way fail. Idempotent."""
-        await self._api.close()
+    async def _create(self, document: Mapping[str, Any]) -> str:
+        """Send a batch; return its id. Raises ProviderError."""
+        answer = await self._call("POST", self._config.api_url, document)
+        identity = self._reader.as_text(answer.get("id"), "id")
+        if not identity:
+            raise ORIGIN.bad_response("a batch without its id")
+        return identity
+
+    @override
+    async def _verify(self, request: WebhookRequest) -> None:
+        secret = self._config.webhook_secret
+        if secret is None:
+            raise WebhookRejected("the callback cannot be verified: set webhook_secret, the service plan's")
+        check_signature(request, secret.get_secret_value())
+
+    @override
+    def _read(self, request: WebhookRequest, channel_id: str) -> Sequence[WebhookPart]:
+        return read_webhook(request.json(), channel_id)
+
+    @override
+    def _headers(self) -> Mapping[str, str]:
+        return {"Accept": "application/json"}
+
+    @override
+    def _refusal(self, answer: HTTPAnswer) -> ProviderError:
+        return api_error(answer)
+
+    @override
+    def _secrets(self) -> Iterable[str]:
+        return (*super()._secrets(), self._token)
 
     async def _call(self, method: str, url: str, document: Any = None) -> dict[str, Any]:
         try:

@@ -1,19 +1,20 @@
-"""Telnyx's API: https://developers.telnyx.com/api-reference/messages/send-a-message (Nov 2026)."""
+"""One account at Telnyx: https://developers.telnyx.com/api-reference/messages/send-a-message (Nov 2026)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, override
 from urllib.parse import quote
 
 from roomkit.abc.errors import ErrorCode, ProviderError, WebhookRejected
+from roomkit_plugins.telnyx.config import TelnyxAccount
 from roomkit_plugins.telnyx.errors import ORIGIN, api_error
 from roomkit_plugins.telnyx.signature import check_signature, public_key
 from roomkit_plugins.telnyx.webhooks import read_webhook
-from roomkit_plugins.wire.json_api import JSONAPI
-from roomkit_plugins.wire.reading import JSONReader, count, readable_webhook
+from roomkit_plugins.wire.reading import JSONReader, count
 from roomkit_plugins.wire.sdk import LazyClient
+from roomkit_plugins.wire.vendor_provider import JSONProvider
 
 if TYPE_CHECKING:
     import httpx2
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
     from roomkit.abc.provider import WebhookPart
     from roomkit.models.webhook import WebhookRequest
-    from roomkit_plugins.telnyx.config import TelnyxConfig, TelnyxRCSConfig
+    from roomkit_plugins.wire.caller import HTTPAnswer
 
-__all__ = ["SentMessage", "TelnyxAPI"]
+__all__ = ["SentMessage", "TelnyxProvider"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,61 +35,24 @@ class SentMessage:
     segments: int | None
 
 
-class TelnyxAPI:
-    """One account's API and webhooks, for any number of rooms at once."""
+class TelnyxProvider[Config: TelnyxAccount](JSONProvider[Config]):
+    """What both products of an account have alike: requests, webhooks and the probe."""
 
-    def __init__(
-        self,
-        config: TelnyxConfig | TelnyxRCSConfig,
-        *,
-        owner: str,
-        http_client: httpx2.AsyncClient | None = None,
-    ) -> None:
-        self._config = config
+    origin = ORIGIN
+    distribution = "roomkit-telnyx"
+    idempotent = True
+
+    def __init__(self, config: Config, *, http_client: httpx2.AsyncClient | None = None) -> None:
+        super().__init__(config, http_client=http_client)
         self._reader = JSONReader(ORIGIN)
-        self._api = JSONAPI(
-            ORIGIN,
-            owner=owner,
-            distribution="roomkit-telnyx",
-            timeout=config.timeout,
-            headers=self._headers,
-            refusal=api_error,
-            secrets=lambda: [config.api_key.get_secret_value()],
-            http_client=http_client,
-        )
-        self._key = LazyClient(self._load_key, None, owner=owner, provider=ORIGIN.provider)
+        self._key = LazyClient(self._load_key, None, owner=type(self).__name__, provider=self.name)
 
-    async def send(self, path: str, document: Mapping[str, Any], *, key: str | None) -> SentMessage:
-        """Send a message; `key` is its idempotency key. Raises ProviderError."""
-        headers = {} if key is None else {"Idempotency-Key": key}
-        answer = await self._api.call("POST", self._config.api_url + path, document, headers=headers)
-        data = self._reader.as_object(answer.get("data"), "data")
-        identity = self._reader.as_text(data.get("id"), "data.id")
-        if not identity:
-            raise ORIGIN.bad_response("a message without its id")
-        return SentMessage(identity, count(data, "parts"))
-
-    async def get(self, path: str) -> dict[str, Any]:
-        """Return the `data` of a resource. Raises ProviderError."""
-        answer = await self._api.call("GET", self._config.api_url + path)
-        return self._reader.as_object(answer.get("data"), "data")
-
-    async def webhook(self, request: WebhookRequest, channel_id: str) -> Sequence[WebhookPart]:
-        """Verify a request, then return what it says. Raises WebhookRejected."""
-        if self._config.public_key is None:
-            raise WebhookRejected(
-                "the webhook cannot be verified: set public_key, from the portal, Keys & Credentials"
-            )
-        check_signature(request, await self._key.get())
-        with readable_webhook(ORIGIN.vendor):
-            return read_webhook(request.json(), channel_id)
-
-    async def probe(self, profile_id: str | None) -> str:
-        """Return in one line that the key is accepted and the profile enabled. Raises ProviderError."""
-        host = self._config.base_url
+    async def probe(self) -> str:
+        """Return that Telnyx accepts the key, and knows the profile; nothing is sent. See `SupportsProbe`."""
+        host, profile_id = self._config.base_url, self._config.messaging_profile_id
         path = "/balance" if profile_id is None else f"/messaging_profiles/{quote(profile_id, safe='')}"
         try:
-            found = await self.get(path)
+            found = await self._get(path)
         except ProviderError as error:
             raise _explained(error, profile_id, host) from error
         signed = "" if self._config.public_key else "; without public_key no webhook is taken"
@@ -102,16 +66,48 @@ class TelnyxAPI:
             )
         return f"messaging profile {profile_id} of {host} is enabled{signed}"
 
+    @override
     async def close(self) -> None:
-        """Close the connections; requests under way fail. Idempotent."""
-        await self._api.close()
+        await super().close()
         await self._key.close()
 
+    async def _post(self, path: str, document: Mapping[str, Any], *, key: str | None) -> SentMessage:
+        """Send a message; `key` is its idempotency key. Raises ProviderError."""
+        headers = {} if key is None else {"Idempotency-Key": key}
+        answer = await self._api.call("POST", self._config.api_url + path, document, headers=headers)
+        data = self._reader.as_object(answer.get("data"), "data")
+        identity = self._reader.as_text(data.get("id"), "data.id")
+        if not identity:
+            raise ORIGIN.bad_response("a message without its id")
+        return SentMessage(identity, count(data, "parts"))
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        """Return the `data` of a resource. Raises ProviderError."""
+        answer = await self._api.call("GET", self._config.api_url + path)
+        return self._reader.as_object(answer.get("data"), "data")
+
+    @override
+    async def _verify(self, request: WebhookRequest) -> None:
+        if self._config.public_key is None:
+            raise WebhookRejected(
+                "the webhook cannot be verified: set public_key, from the portal, Keys & Credentials"
+            )
+        check_signature(request, await self._key.get())
+
+    @override
+    def _read(self, request: WebhookRequest, channel_id: str) -> Sequence[WebhookPart]:
+        return read_webhook(request.json(), channel_id)
+
+    @override
     def _headers(self) -> Mapping[str, str]:
         return {
             "Authorization": f"Bearer {self._config.api_key.get_secret_value()}",
             "Accept": "application/json",
         }
+
+    @override
+    def _refusal(self, answer: HTTPAnswer) -> ProviderError:
+        return api_error(answer)
 
     def _load_key(self) -> Ed25519PublicKey:
         return public_key(self._config.public_key or "")
