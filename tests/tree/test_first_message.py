@@ -25,14 +25,14 @@ print(json.dumps([sorted(sys.modules), sum(b"def " in text[:4] for text in texts
 ROOMS = {
     "roomkit.abc": 43,
     "roomkit.authoring": 7,
-    "roomkit.kernel": 170,
+    "roomkit.kernel": 171,
     "roomkit.memory": 17,
     "roomkit.models": 38,
     "roomkit.plugins": 14,
     "roomkit_plugins.websocket": 15,
 }
 """The most modules of ours; one more is written here, with its reason in the commit."""
-FUNCTIONS = 94
+FUNCTIONS = 96
 """The most functions that are compiled from text, such as constructors; without those of the floor."""
 LATE = (
     "roomkit.kernel.privacy",

@@ -310,8 +310,10 @@ if TYPE_CHECKING:
     from roomkit.authoring.opt_out import OptOutWords as OptOutWords
     from roomkit.authoring.options import checked_options as checked_options
     from roomkit.authoring.payload import VendorPayload as VendorPayload
+    from roomkit.authoring.plain_text import buttons_of as buttons_of
     from roomkit.authoring.plain_text import cards_as_lines as cards_as_lines
     from roomkit.authoring.plain_text import described as described
+    from roomkit.authoring.plain_text import label_of as label_of
     from roomkit.authoring.plain_text import markup_to_text as markup_to_text
     from roomkit.authoring.plain_text import options_as_lines as options_as_lines
     from roomkit.authoring.plain_text import rich_as_text as rich_as_text
@@ -483,6 +485,7 @@ if TYPE_CHECKING:
     from roomkit.models.hints import HTTPHints as HTTPHints
     from roomkit.models.hints import MessengerHints as MessengerHints
     from roomkit.models.hints import RCSHints as RCSHints
+    from roomkit.models.hints import ReplyHints as ReplyHints
     from roomkit.models.hints import SMSHints as SMSHints
     from roomkit.models.hints import TeamsHints as TeamsHints
     from roomkit.models.hints import TelegramHints as TelegramHints
@@ -1248,6 +1251,7 @@ HOMES = {
     "RedisTurnExecutor": "roomkit_plugins.redis",
     "RemoteModel": "roomkit_plugins.ai",
     "RemoteModelConfig": "roomkit_plugins.ai",
+    "ReplyHints": "roomkit.models.hints",
     "ResamplerProvider": "roomkit.abc.voice.stages",
     "ResponseSchema": "roomkit.models.generation",
     "ResultStream": "roomkit.abc.voice.streams",
@@ -1554,6 +1558,7 @@ HOMES = {
     "build_delegate_tool": "roomkit_plugins.agents",
     "build_handoff_tool": "roomkit_plugins.agents",
     "busy_room": "roomkit.abc.moved",
+    "buttons_of": "roomkit.authoring.plain_text",
     "cancel_at_every_await": "roomkit_plugins.testing",
     "cancellations": "roomkit_plugins.testing",
     "cards_as_lines": "roomkit.authoring.plain_text",
@@ -1597,6 +1602,7 @@ HOMES = {
     "is_searched": "roomkit.models.searching",
     "is_shown": "roomkit.models.visibility",
     "is_valid_phone": "roomkit_plugins.sms",
+    "label_of": "roomkit.authoring.plain_text",
     "labelled": "roomkit.authoring.conversation",
     "last_active": "roomkit.memory.directory",
     "markup_to_text": "roomkit.authoring.plain_text",

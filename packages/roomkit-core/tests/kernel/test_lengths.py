@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from roomkit.models.content import (
 )
 from roomkit.models.enums import ChannelMediaType, ChannelType, DeliveryState, LengthPolicy
 from roomkit_plugins.testing import RecordingChannel
+from roomkit_plugins.testing.contracts.strategies import contents
 
 URL = "https://example.com/a.png"
 PICTURE = MediaContent(url=URL, mime_type="image/png")
@@ -37,6 +38,96 @@ def bound(most: int | None = 10, policy: LengthPolicy = LengthPolicy.SPLIT) -> C
         capabilities=capabilities,
         length_policy=policy,
     )
+
+
+def of_capabilities(**limits: Any) -> ChannelBinding:
+    return bound().replace(capabilities=ChannelCapabilities(**limits))
+
+
+BUTTONS = ({"text": "Yes", "type": "reply", "payload": "y"},)
+
+
+@pytest.mark.parametrize(
+    ("limits", "content", "parts"),
+    [
+        ({"max_caption_length": 5}, PICTURE.replace(caption="012345"), ["012345", PICTURE]),
+        ({"max_caption_length": 0}, PICTURE.replace(caption="0"), ["0", PICTURE]),
+        (
+            {"max_caption_length": 6, "max_length": 5},
+            PICTURE.replace(caption="012345"),
+            ["01234", "5", PICTURE],
+        ),
+        (
+            {"supports_composite": False},
+            CompositeContent(parts=(TextContent(body="look"), PICTURE)),
+            [PICTURE.replace(caption="look")],
+        ),
+        (
+            {"supports_composite": False, "max_caption_length": 3},
+            CompositeContent(parts=(PICTURE, TextContent(body="look"))),
+            [PICTURE, "look"],
+        ),
+        (
+            {"supports_composite": False},
+            CompositeContent(parts=(TextContent(body="two"), PICTURE, CompositeContent(parts=(PICTURE,)))),
+            ["two", PICTURE, PICTURE],
+        ),
+        (
+            {"max_rich_length": 5},
+            RichContent(body="Well. Right?", buttons=BUTTONS),
+            [
+                RichContent(body="Well."),
+                RichContent(body="Right", buttons=()),
+                RichContent(body="?", buttons=BUTTONS),
+            ],
+        ),
+        ({"max_rich_length": 5}, RichContent(body="long enough"), None),
+        (
+            {"max_length": 8},
+            RichContent(body="<b>A</b> &amp; B is C", format="html", buttons=BUTTONS),
+            ["A & B is", RichContent(body="C", format="html", plain_text="C", buttons=BUTTONS)],
+        ),
+        (
+            {"max_length": 10},
+            RichContent(body="**one** and two"),
+            [RichContent(body="**one**"), RichContent(body="and two")],
+        ),
+    ],
+)
+def test_each_message_is_what_the_vendor_takes(limits: Any, content: Any, parts: list[Any] | None) -> None:
+    """Captions, bodies beside buttons, and parts one by one; the last keeps what can be chosen."""
+    found = in_parts(content, of_capabilities(**limits), None)
+    wanted = [content] if parts is None else [TextContent(body=p) if isinstance(p, str) else p for p in parts]
+    assert found == wanted
+
+
+@given(contents(), st.integers(1, 20), st.integers(0, 20))
+def test_no_word_file_or_choice_is_lost_in_parts(content: Any, most: int, caption: int) -> None:
+    """Whatever the limits; the parts are messages of their own, in order."""
+    binding = of_capabilities(
+        max_length=most, max_caption_length=caption, max_rich_length=most, supports_composite=False
+    )
+    parts = in_parts(content, binding, None)
+    assert not any(isinstance(part, CompositeContent) for part in parts)
+    assert _chosen(parts) == _chosen([content])
+    assert _files(parts) == _files([content])
+
+
+def _flat(parts: Any) -> Iterator[Any]:
+    for part in parts:
+        if isinstance(part, CompositeContent):
+            yield from _flat(part.parts)
+        else:
+            yield part
+
+
+def _chosen(parts: Any) -> list[Any]:
+    rich = [part for part in _flat(parts) if isinstance(part, RichContent)]
+    return [each for part in rich for each in (*part.buttons, *part.cards, *part.quick_replies)]
+
+
+def _files(parts: Any) -> list[str]:
+    return [part.url for part in _flat(parts) if isinstance(part, MediaContent)]
 
 
 def octets(most: int) -> Any:

@@ -154,6 +154,33 @@ def test_the_buttons_that_fit_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    ("limits", "rich", "kept", "said"),
+    [
+        ({"max_button_text_length": 3}, {"buttons": BUTTONS}, {"buttons": BUTTONS[:1]}, f"1. Site: {URL}"),
+        ({"max_quick_replies": 1}, {"quick_replies": ("yes", "no")}, {"quick_replies": ("yes",)}, "- no"),
+        (
+            {"max_button_text_length": 2},
+            {"quick_replies": ("no", "yes")},
+            {"quick_replies": ("no",)},
+            "- yes",
+        ),
+        ({"max_cards": 1}, {"cards": (CARD, {"title": "Hat"})}, {"cards": (CARD,)}, "Hat"),
+        (
+            {"max_button_text_length": 2},
+            {"cards": ({"title": "Hat"}, CARD)},
+            {"cards": ({"title": "Hat"},)},
+            f"Shoe\nRed\n{URL}\n1. Buy: {URL}",
+        ),
+    ],
+)
+def test_what_is_over_a_limit_is_said_in_words(limits: Any, rich: Any, kept: Any, said: str) -> None:
+    """And what is within it stays to be chosen."""
+    able = {"supports_buttons": True, "supports_cards": True, "supports_quick_replies": True}
+    fitted = fit(RichContent(body="Ok?", **rich), rich_only(**able, **limits))
+    assert fitted == RichContent(body=f"Ok?\n{said}", **kept)
+
+
+@pytest.mark.parametrize(
     ("content", "carried", "expected"),
     [
         (

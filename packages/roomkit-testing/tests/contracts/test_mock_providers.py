@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from roomkit.abc.errors import ProviderError, code_for_status
+from roomkit.models.enums import EventType
 from roomkit_plugins.testing import (
     MockEmailProvider,
     MockHTTPProvider,
@@ -39,6 +40,16 @@ class MockSuite(ProviderContract):
     async def sent_texts(self, provider: Any) -> Sequence[str]:
         texts: Sequence[str] = provider.texts
         return texts
+
+    amends = frozenset({EventType.EDIT, EventType.DELETE, EventType.REACTION})
+
+    async def shown(self, provider: Any, message_id: str) -> str | None:
+        text: str | None = provider.shown.get(message_id)
+        return text
+
+    async def reactions_to(self, provider: Any, message_id: str) -> Sequence[str]:
+        reacted: Sequence[str] = provider.reacted[message_id]
+        return reacted
 
 
 class TestMockSMSProvider(MockSuite, SMSProviderContract):

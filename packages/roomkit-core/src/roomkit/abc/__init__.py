@@ -310,8 +310,10 @@ if TYPE_CHECKING:
     from roomkit.authoring.opt_out import OptOutWords as OptOutWords
     from roomkit.authoring.options import checked_options as checked_options
     from roomkit.authoring.payload import VendorPayload as VendorPayload
+    from roomkit.authoring.plain_text import buttons_of as buttons_of
     from roomkit.authoring.plain_text import cards_as_lines as cards_as_lines
     from roomkit.authoring.plain_text import described as described
+    from roomkit.authoring.plain_text import label_of as label_of
     from roomkit.authoring.plain_text import markup_to_text as markup_to_text
     from roomkit.authoring.plain_text import options_as_lines as options_as_lines
     from roomkit.authoring.plain_text import rich_as_text as rich_as_text
@@ -656,6 +658,7 @@ else:
             "attributed",
             "auth_context",
             "busy_room",
+            "buttons_of",
             "cards_as_lines",
             "check_heard",
             "check_parameters",
@@ -671,6 +674,7 @@ else:
             "get_logger",
             "in_time",
             "international",
+            "label_of",
             "labelled",
             "markup_to_text",
             "matches_type",

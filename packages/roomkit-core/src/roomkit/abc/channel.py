@@ -88,6 +88,14 @@ class Channel(ABC):
     """
     delivers_to_source: bool = False
     """Whether the channel also wants its own events, to hand them to its other recipients."""
+    needs_vendor_ids: bool = False
+    """Whether the vendor knows a message by its own id alone, not by that of our event.
+
+    Then an edit, a deletion or a reaction is delivered with `context.about`, and, where `supports_threading`,
+    an answer with `context.answered`: the ids of the message that came by this channel, or was sent by it. An
+    edit or a deletion of a message that the vendor has no id of is said in words, a reaction to it skipped as
+    `target_unknown`.
+    """
     home_grace: float = 0.0
     """For how many seconds deliveries wait for a worker to take the home of a live thing that was lost.
 

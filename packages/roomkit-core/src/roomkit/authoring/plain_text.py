@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from roomkit.models.content import (
@@ -23,7 +23,15 @@ from roomkit.models.content import (
     text_of,
 )
 
-__all__ = ["cards_as_lines", "described", "markup_to_text", "options_as_lines", "rich_as_text"]
+__all__ = [
+    "buttons_of",
+    "cards_as_lines",
+    "described",
+    "label_of",
+    "markup_to_text",
+    "options_as_lines",
+    "rich_as_text",
+]
 
 # Each pattern reads on only to the next of its own marks: the time grows with the text, not its square.
 _TAG = re.compile(r"<[^<>]*>")
@@ -95,13 +103,24 @@ def rich_as_text(content: RichContent) -> str:
     return "\n".join(filter(None, said))
 
 
-def options_as_lines(buttons: object) -> Iterable[str]:
-    """Yield each button with a number and where it leads; anything else than an object is omitted."""
+def buttons_of(card: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the buttons of a card; none if it has something else in their place."""
+    buttons = card.get("buttons")
     if not isinstance(buttons, list | tuple):
-        return
-    for number, button in enumerate((each for each in buttons if isinstance(each, Mapping)), 1):
-        label = str(button.get("text") or button.get("title") or button.get("label") or "")
+        return ()
+    return [button for button in buttons if isinstance(button, Mapping)]
+
+
+def label_of(button: Mapping[str, Any]) -> str:
+    """Return the text that a button shows."""
+    return str(button.get("text") or button.get("title") or button.get("label") or "")
+
+
+def options_as_lines(buttons: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """Yield each button with a number and where it leads."""
+    for number, button in enumerate(buttons, 1):
         target = button.get("url") or button.get("phone_number")
+        label = label_of(button)
         yield f"{number}. {label}: {target}" if target else f"{number}. {label}"
 
 
@@ -111,7 +130,7 @@ def cards_as_lines(cards: Iterable[Mapping[str, Any]]) -> Iterable[str]:
         media = str(card.get("media_url") or "")
         link = "" if media.lower().startswith("data:") else media
         words = (card.get("title"), card.get("description"), link)
-        yield "\n".join([*(str(each) for each in words if each), *options_as_lines(card.get("buttons"))])
+        yield "\n".join([*(str(each) for each in words if each), *options_as_lines(buttons_of(card))])
 
 
 def markup_to_text(body: str, markup: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, override
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +16,7 @@ from roomkit.authoring.addresses import one_spelling
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
 from roomkit.models.content import CompositeContent, EventContent, MediaContent
 from roomkit.models.enums import ChannelType
+from roomkit.models.hints import ReplyHints
 
 if TYPE_CHECKING:
     from roomkit.abc.provider import SendsToAddress
@@ -44,6 +45,8 @@ class TransportChannel(Channel):
     `paced_by` names the hint whose value the vendor's limits count, such as the sending number
     `from_`; without it they count for the channel.
     """
+
+    needs_vendor_ids = True
 
     def __init__(
         self,
@@ -191,7 +194,10 @@ class TransportChannel(Channel):
         said = {name: value for name, value in bound.items() if value is not None}
         fixed = {name: value for name, value in self._defaults.items() if value is not None}
         names = {**said, **given, **self.hints(event, binding, context), **fixed}
-        return _checked_hints(provider, names, self.channel_id) if names else provider.hints_type()
+        if context.answered and issubclass(provider.hints_type, ReplyHints):
+            names.setdefault("reply_to", context.answered[0])
+        hints = _checked_hints(provider, names, self.channel_id) if names else provider.hints_type()
+        return replace(hints, about=tuple(context.about)) if context.about else hints
 
     @override
     def file_headers(self, url: str) -> Mapping[str, str]:
@@ -207,7 +213,7 @@ class TransportChannel(Channel):
 def _checked_hints(provider: SendsToAddress, names: Mapping[str, Any], channel_id: str) -> Hints:
     """Return hints by their names as the provider takes them. Raises ProviderError."""
     kind = provider.hints_type
-    known = [each.name for each in fields(kind)]
+    known = [each.name for each in fields(kind) if each.name != "about"]  # which the kit says
     unknown = next((name for name in names if name not in known), None)
     if unknown is None:
         try:

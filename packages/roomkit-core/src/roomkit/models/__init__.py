@@ -108,6 +108,7 @@ if TYPE_CHECKING:
     from roomkit.models.hints import HTTPHints as HTTPHints
     from roomkit.models.hints import MessengerHints as MessengerHints
     from roomkit.models.hints import RCSHints as RCSHints
+    from roomkit.models.hints import ReplyHints as ReplyHints
     from roomkit.models.hints import SMSHints as SMSHints
     from roomkit.models.hints import TeamsHints as TeamsHints
     from roomkit.models.hints import TelegramHints as TelegramHints
@@ -298,6 +299,7 @@ else:
             "ReadMark",
             "ReceiptState",
             "Record",
+            "ReplyHints",
             "ResponseSchema",
             "Retained",
             "RetryPolicy",

@@ -65,10 +65,20 @@ def default_address_type(channel_type: str) -> str:
 
 
 class ChannelCapabilities(Record):
-    """What a channel carries natively. Each limit is positive when set; sizes in bytes, times in seconds."""
+    """What a channel carries natively. Each limit is positive when set; sizes in bytes, times in seconds.
+
+    Lengths are code points. Buttons, cards and quick replies over their limits go out as lines of text.
+    A longer caption than `max_caption_length` (0: files have none) goes before its file as a text, and a
+    longer body than `max_rich_length` before its buttons, cards and quick replies. Without
+    `supports_composite` the vendor takes one part per message: composite content goes out as several
+    messages, each with an idempotency key of its own, a text beside one file as its caption where it fits.
+    """
 
     media_types: tuple[ChannelMediaType, ...] = (ChannelMediaType.TEXT,)
     max_length: Int | None = Field(default=None, gt=0)
+    max_caption_length: Int | None = Field(default=None, ge=0)
+    max_rich_length: Int | None = Field(default=None, gt=0)
+    supports_composite: bool = True
     supports_threading: bool = False
     supports_reactions: bool = False
     supports_edit: bool = False
@@ -80,8 +90,12 @@ class ChannelCapabilities(Record):
     supports_rich_text: bool = False
     supports_buttons: bool = False
     max_buttons: Int | None = Field(default=None, gt=0)
+    max_button_text_length: Int | None = Field(default=None, gt=0)
+    """Of a button and of a quick reply."""
     supports_cards: bool = False
+    max_cards: Int | None = Field(default=None, gt=0)
     supports_quick_replies: bool = False
+    max_quick_replies: Int | None = Field(default=None, gt=0)
     supports_media: bool = False
     supported_media_types: tuple[Label, ...] = ()
     max_media_size_bytes: Int | None = Field(default=None, gt=0)

@@ -37,6 +37,13 @@ class RoomContext:
     discarded, and it may write nothing. An intelligence prepares its answer, and has no effect before
     `confirmed`; the flag is False from then on.
     """
+    about: Sequence[str] = ()
+    """In `Channel.deliver`, the vendor's ids of the message that an edit, a deletion or a reaction is about.
+
+    Of every part, in order, as the vendor of the delivery's channel knows it; see `Channel.needs_vendor_ids`.
+    """
+    answered: Sequence[str] = ()
+    """In `Channel.deliver`, likewise, of the message that the event answers (`parent_event_id`)."""
     __slots__ = ("_bindings", "_participants", "_recent", "_room", "delivery", "reader")
 
     def __init__(

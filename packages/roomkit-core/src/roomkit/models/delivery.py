@@ -67,10 +67,13 @@ class InboundMessage(Record):
     Keys of `metadata` that begin with `_` are dropped at the door.
 
     `in_reply_to` are the vendor's ids of the messages that this one answers, the closest first; the first
-    `MOST_REPLIED_TO` are looked up. `organization_id` is whose message it is, set by the adapter or by
-    `Channel.admit` from verified facts (the number, the account), else the channel's: a room of another one
-    takes it never, and a new room is the organization's. `extra` are the vendor's private facts: they are
-    stored in the event's `channel_data.extra` and never shown to clients.
+    `MOST_REPLIED_TO` are looked up. An edit or a deletion names there the message that it is of: the kit puts
+    that event's id in place of the content's `target_event_id`, which may be the vendor's id. So does a
+    reaction, which has the emoji as its text, and "add" or "remove" as `action` in `metadata`. An edit of a
+    message that the room does not have is committed as a message. `organization_id` is whose message it is,
+    set by the adapter or by `Channel.admit` from verified facts (the number, the account), else the
+    channel's: a room of another one takes it never, and a new room is the organization's. `extra` are the
+    vendor's private facts: they are stored in the event's `channel_data.extra` and never shown to clients.
     """
 
     channel_id: Key

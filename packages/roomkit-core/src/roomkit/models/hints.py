@@ -10,6 +10,7 @@ __all__ = [
     "Hints",
     "MessengerHints",
     "RCSHints",
+    "ReplyHints",
     "SMSHints",
     "TeamsHints",
     "TelegramHints",
@@ -19,7 +20,25 @@ __all__ = [
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Hints:
-    """What every role's hints are; a provider may ignore one that its vendor has no way to say."""
+    """What every role's hints are; a provider may ignore one that its vendor has no way to say.
+
+    `about` are the vendor's ids, of every part in order, of the message that an edit, a deletion or a
+    reaction is about, as that vendor knows it in that conversation; the kit fills it, see
+    `Channel.needs_vendor_ids`.
+    """
+
+    about: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class ReplyHints(Hints):
+    """`reply_to` is the vendor's id of the message that is answered.
+
+    Where nothing else is said, the kit fills it with that of the event's `parent_event_id`, if the channel
+    `supports_threading`.
+    """
+
+    reply_to: str | None = None
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -51,32 +70,26 @@ class EmailHints(Hints):
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class WhatsAppHints(Hints):
+class WhatsAppHints(ReplyHints):
     """`reply_to` is the vendor's id of the message that is quoted."""
-
-    reply_to: str | None = None
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class MessengerHints(Hints):
-    """`reply_to` is the vendor's id of the message that is answered; `tag` allows one beyond 24 hours."""
+class MessengerHints(ReplyHints):
+    """`tag` allows a message beyond 24 hours."""
 
-    reply_to: str | None = None
     tag: str | None = None
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class TeamsHints(Hints):
+class TeamsHints(ReplyHints):
     """`reply_to` is the vendor's id of the message that is answered."""
-
-    reply_to: str | None = None
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class TelegramHints(Hints):
-    """`reply_to` is the vendor's id of the message that is answered; `silent` sends without a sound."""
+class TelegramHints(ReplyHints):
+    """`silent` sends without a sound."""
 
-    reply_to: str | None = None
     silent: bool = False
 
 

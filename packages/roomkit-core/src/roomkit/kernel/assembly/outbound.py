@@ -33,6 +33,7 @@ from roomkit.kernel.delivery.sending import Deliverer
 from roomkit.kernel.delivery.settling import Settling
 from roomkit.kernel.delivery.streamed_turn import TurnParts
 from roomkit.kernel.delivery.turn_effects import TurnEffects
+from roomkit.kernel.delivery.vendor_ids import VendorIds
 from roomkit.kernel.delivery.wakeups import Wakeups
 from roomkit.kernel.flow.timers import AFTER_BROADCAST, PLAYBACK
 from roomkit.kernel.following.follows import Follows
@@ -148,6 +149,7 @@ def build_sending(ground: GroundParts, outcomes: OutcomeParts, transcoder: Conte
         agreed=ConsentCheck(consents, pacing, settings.require_opt_in),
         follows=follows,
         files=ground.files,
+        ids=VendorIds(store),
     )
     return SendingParts(
         breakers=breakers,

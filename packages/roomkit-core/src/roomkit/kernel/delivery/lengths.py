@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.authoring.plain_text import markup_to_text
 from roomkit.models.content import (
     CompositeContent,
     EventContent,
     MediaContent,
     RichContent,
     TextContent,
-    text_of,
 )
 from roomkit.models.enums import LengthPolicy
 
 if TYPE_CHECKING:
-    from roomkit.models.channel import ChannelBinding
+    from roomkit.models.channel import ChannelBinding, ChannelCapabilities
 
 __all__ = ["Takes", "in_parts", "split_text"]
 
@@ -28,36 +29,128 @@ type Takes = Callable[[str], bool]
 
 
 def in_parts(content: EventContent, binding: ChannelBinding, takes: Takes | None) -> list[EventContent]:
-    """Return a content in as many parts as its length asks for, as the binding's policy says.
+    """Return a content in as many messages as the channel and its lengths ask for, as the policy says.
 
-    The caption of a file, and texts beside files, that are too long go first, as texts of their own. Raises
+    The caption of a file, and texts beside files, that are too long go first, as texts of their own; so does
+    all but the end of a formatted text, which keeps the buttons, cards and quick replies. Raises
     ProviderError if the policy is to refuse it.
     """
+    capabilities = binding.capabilities
+    singles = [content] if capabilities.supports_composite else _singly(content, capabilities)
+    return [part for single in singles for part in _in_length(single, binding, takes)]
+
+
+def _singly(content: EventContent, capabilities: ChannelCapabilities) -> list[EventContent]:
+    """Return the parts of a content one by one, a text as the caption of the only file beside it."""
+    flat = list(_flat(content))
+    texts = [part for part in flat if isinstance(part, TextContent)]
+    files = [part for part in flat if isinstance(part, MediaContent)]
+    if len(flat) == 2 and len(texts) == len(files) == 1 and files[0].caption is None:
+        most = capabilities.max_caption_length
+        if most is None or len(texts[0].body) <= most:
+            return [files[0].replace(caption=texts[0].body)]
+    return flat
+
+
+def _flat(content: EventContent) -> Iterator[EventContent]:
+    if isinstance(content, CompositeContent):
+        for part in content.parts:
+            yield from _flat(part)
+    else:
+        yield content
+
+
+def _in_length(content: EventContent, binding: ChannelBinding, takes: Takes | None) -> list[EventContent]:
     most = binding.capabilities.max_length
     said, rest = _apart(content)
-    measured = content.body if isinstance(content, RichContent) else said
-    if not said or ((most is None or len(measured) <= most) and (takes is None or takes(said))):
+    if not said or _has_room(content, said, binding.capabilities, takes):
         return [content]
     most = len(said) if most is None else most
     match binding.length_policy:
         case LengthPolicy.ERROR:
             raise ProviderError(
-                f"the text has {len(measured)} characters and channel {binding.channel_id!r} takes {most}; "
+                f"the text has {len(said)} characters and channel {binding.channel_id!r} takes "
+                f"{_most_of(content, binding.capabilities) or 'less'}; "
                 "shorten it, or attach the channel with length_policy='split'",
                 error_code=ErrorCode.TOO_LONG,
             )
         case LengthPolicy.TRUNCATE:
-            texts = [_truncated(said, most, takes)]
+            texts = [_truncated(said, _most_of(content, binding.capabilities) or most, takes)]
         case _:
             texts = split_text(said, most, takes)
+    if isinstance(content, RichContent):
+        return _rich_in_parts(content, texts, binding.capabilities)
     return [*(TextContent(body=text) for text in texts), *rest]
+
+
+def _has_room(
+    content: EventContent, said: str, capabilities: ChannelCapabilities, takes: Takes | None
+) -> bool:
+    """Whether the words of a content go out in one message with the rest of it."""
+    measured = content.body if isinstance(content, RichContent) else said
+    most = _most_of(content, capabilities)
+    return (most is None or len(measured) <= most) and (takes is None or takes(said))
+
+
+def _most_of(content: EventContent, capabilities: ChannelCapabilities) -> int | None:
+    """Return how long the words of a content may be; None for any length."""
+    beside = None
+    if isinstance(content, MediaContent):
+        beside = capabilities.max_caption_length
+    elif isinstance(content, RichContent) and _has_options(content):
+        beside = capabilities.max_rich_length
+    known = [most for most in (beside, capabilities.max_length) if most is not None]
+    return min(known, default=None)
+
+
+def _has_options(content: RichContent) -> bool:
+    return bool(content.buttons or content.cards or content.quick_replies)
+
+
+def _rich_in_parts(
+    content: RichContent, texts: Sequence[str], capabilities: ChannelCapabilities
+) -> list[EventContent]:
+    """Return a formatted text that is too long in parts; the last keeps what can be chosen.
+
+    Markdown is cut as it is, between paragraphs where it can be. HTML loses its marks: they could not be
+    closed in one message and opened in the next.
+    """
+    most = _most_of(content, capabilities)
+    if _has_options(content) and most is not None and len(texts[-1]) > most:
+        texts = [*texts[:-1], *split_text(texts[-1], most)]
+    *before, last = texts
+    if not _keeps_marks(content):
+        end = content.replace(body=_as_html(last), format="html", plain_text=last)
+        return [
+            *(TextContent(body=text) for text in before),
+            end if _has_options(content) else TextContent(body=last),
+        ]
+    bare = content.replace(buttons=(), cards=(), quick_replies=())
+    return [*(bare.replace(body=text) for text in before), content.replace(body=last)]
+
+
+def _words_of(content: RichContent) -> str:
+    """Return what is cut of a formatted text: Markdown itself, else the plain text."""
+    if content.plain_text is not None:
+        return content.plain_text
+    return content.body if _keeps_marks(content) else markup_to_text(content.body, content.format)
+
+
+def _keeps_marks(content: RichContent) -> bool:
+    return content.format == "markdown" and content.plain_text is None
+
+
+def _as_html(text: str) -> str:
+    return html.escape(text, quote=False).replace("\n", "<br>")
 
 
 def _apart(content: EventContent) -> tuple[str, list[EventContent]]:
     """Return the words of a content whose length counts, and the rest without them."""
     match content:
-        case TextContent() | RichContent():
-            return text_of(content), []
+        case TextContent():
+            return content.body, []
+        case RichContent():
+            return _words_of(content), []
         case MediaContent() if content.caption:
             return content.caption, [content.replace(caption=None)]
         case CompositeContent():

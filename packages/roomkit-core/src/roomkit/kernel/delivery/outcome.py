@@ -37,6 +37,7 @@ __all__ = [
     "delivery_span",
     "error_of",
     "message_ids_of",
+    "not_registered",
     "note_outcome",
     "outcome_unknown",
     "row",
@@ -314,4 +315,13 @@ def row(job: Job, outcome: SendOutcome, seconds: float, at: datetime | None) -> 
         at,
         None if at is None else seconds * 1000,
         None if claimed is None else claimed.model_extra,
+    )
+
+
+def not_registered(binding: ChannelBinding) -> DeliveryError:
+    """Return the error of a delivery to a channel that this worker does not have."""
+    return DeliveryError(
+        code="channel_not_registered",
+        message=f"channel {binding.channel_id!r} is attached to the room but not registered with the kit: "
+        "register_channel it at start-up",
     )

@@ -32,12 +32,14 @@ from roomkit.kernel.delivery.outcome import (
     checked_content,
     delivery_span,
     error_of,
+    not_registered,
     note_outcome,
     outcome_unknown,
     row,
     take_output,
 )
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries
+from roomkit.kernel.delivery.vendor_ids import is_about_another, target_of
 from roomkit.kernel.flow.context import RecordContext
 from roomkit.kernel.flow.contract import attempt_seconds_of, owner_of, provider_of
 from roomkit.kernel.media.contents import referred
@@ -46,7 +48,7 @@ from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.channel import ChannelOutput
 from roomkit.models.content import EventContent, TextContent
 from roomkit.models.delivery import Delivery, DeliveryError
-from roomkit.models.enums import ChannelMediaType, DeliveryState, LengthPolicy, MediaForm
+from roomkit.models.enums import ChannelMediaType, DeliveryState, EventType, LengthPolicy, MediaForm
 from roomkit.models.media import MEDIA_TYPES
 from roomkit.models.values import error_text, message_of
 
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.delivery.breaker import Breakers, CircuitBreaker
     from roomkit.kernel.delivery.consent_check import ConsentCheck
     from roomkit.kernel.delivery.pacing import Pacing
+    from roomkit.kernel.delivery.vendor_ids import VendorIds
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.following.follows import Follows
     from roomkit.kernel.media.files import Files
@@ -106,6 +109,7 @@ class Deliverer:
         agreed: ConsentCheck,
         follows: Follows,
         files: Files,
+        ids: VendorIds,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -119,13 +123,14 @@ class Deliverer:
         self._agreed = agreed
         self._follows = follows
         self._files = files
+        self._ids = ids
 
     async def deliver(self, job: Job, deadline: Deadline) -> SendOutcome:
         """Carry the job's event to its binding; every failure comes back in the outcome."""
         binding, channel = job.target.binding, job.target.channel
         outcome = SendOutcome()
         if channel is None:
-            return outcome.failed(_not_registered(binding))
+            return outcome.failed(not_registered(binding))
         event = job.run.event
         record, target = job.run.record, binding.channel_id
         reading = "provider_name"
@@ -162,11 +167,21 @@ class Deliverer:
             outcome.failover = Failover(names, job.claimed, partial(self._record, job, outcome))
             outcome.provider = outcome.failover.name
         context = RecordContext(record, binding, event, target)
-        if fits(event.content, binding) and type(channel).takes_text is Channel.takes_text:
+        is_apart = event.parent_event_id is None and event.type is not EventType.REACTION
+        if (
+            fits(event.content, binding)
+            and type(channel).takes_text is Channel.takes_text
+            and (is_apart or not is_about_another(event, binding))
+        ):
             begun = job.begun
             await self._send(event, channel, binding, context, deadline, outcome, is_limited, begun)
             return outcome
         try:
+            if is_about_another(event, binding):
+                shown = await self._placed(event, channel, binding, context)
+                if shown is None:
+                    return outcome.skipped("target_unknown")
+                binding = shown
             if event.content.type in MEDIA_TYPES:
                 event = await self._with_files_shown(event, channel, binding)
             pieces = await self._pieces(event, job, binding, outcome)
@@ -175,12 +190,29 @@ class Deliverer:
         except RoomKitError as error:
             return outcome.failed(DeliveryError(code=error.code, message=message_of(error)))
         if len(pieces) == 1:
+            binding = job.target.binding
             await self._send(pieces[0], channel, binding, context, deadline, outcome, is_limited)
             return outcome
+        await self._send_parts(pieces, job, channel, context, deadline, outcome, is_limited)
+        return outcome
+
+    async def _send_parts(
+        self,
+        pieces: list[RoomEvent],
+        job: Job,
+        channel: Channel,
+        whole: RecordContext,
+        deadline: Deadline,
+        outcome: SendOutcome,
+        is_limited: bool,
+    ) -> None:
+        """Send an event in several messages, from the first that was not sent before; record each."""
+        binding, record = job.target.binding, job.run.record
         resume(outcome, job.claimed)
         for part in range(outcome.sent_parts, len(pieces)):
-            context = RecordContext(record, binding, event, target)
+            context = RecordContext(record, binding, job.run.event, binding.channel_id)
             context.part = part  # each has a context of its own, which keeps its key
+            context.about, context.answered = whole.about, whole.answered if part == 0 else ()
             await self._send(pieces[part], channel, binding, context, deadline, outcome, is_limited)
             if outcome.state is not DeliveryState.SENT:
                 break
@@ -189,7 +221,31 @@ class Deliverer:
                 outcome.failover.is_fixed = True
             if outcome.sent_parts < len(pieces):
                 await self._record(job, outcome, outcome.provider)
-        return outcome
+
+    async def _placed(
+        self, event: RoomEvent, channel: Channel, binding: ChannelBinding, context: RecordContext
+    ) -> ChannelBinding | None:
+        """Note how the vendor knows what the event is about; return the binding as it can carry the event.
+
+        None for a reaction to a message that the vendor has no id of. Looked up again while the store fails.
+        """
+        if not read_attribute(owner_of(binding.channel_id), channel, "needs_vendor_ids", bool):
+            return binding
+        target = target_of(event)
+        if target is None and event.type is not EventType.REACTION:
+            assert event.parent_event_id is not None
+            context.answered = await self._patiently(
+                partial(self._ids.of, event.parent_event_id, binding), binding
+            )
+            return binding
+        if target is not None:
+            context.about = await self._patiently(partial(self._ids.of, target, binding), binding)
+        if context.about:
+            return binding
+        if event.type is EventType.REACTION:
+            return None
+        less = binding.capabilities.replace(supports_edit=False, supports_delete=False)
+        return binding.replace(capabilities=less)
 
     async def _with_files_shown(
         self, event: RoomEvent, channel: Channel, binding: ChannelBinding
@@ -199,17 +255,25 @@ class Deliverer:
         That is neither an attempt of the channel's nor a failure of its provider.
         """
         form = read_attribute(owner_of(binding.channel_id), channel, "media_form", MediaForm)
+        try:
+            content = await self._patiently(partial(self._files.shown, event.content, form), binding)
+        except (StoreError, OSError) as error:
+            raise _unreadable_files(error) from error
+        return event if content is event.content else event.replace(content=content)
+
+    async def _patiently[Found](
+        self, read_store: Callable[[], Awaitable[Found]], binding: ChannelBinding
+    ) -> Found:
+        """Return what a store has, asked again while it fails, as often as a delivery is retried."""
         policy, retry = binding.retry_policy or self._settings.retry_policy, 0
         while True:
             try:
-                content = await self._files.shown(event.content, form)
+                return await read_store()
             except (StoreError, OSError) as error:
                 if retry >= policy.max_retries:
-                    raise _unreadable_files(error) from error
+                    raise
                 await self._pacing.sit_out(binding, pause_before(retry, policy, error))
                 retry += 1
-            else:
-                return event if content is event.content else event.replace(content=content)
 
     async def _record(self, job: Job, outcome: SendOutcome, provider: str | None) -> bool:
         """Record in its pending row how far a delivery has come, and by whom; return whether it was done."""
@@ -528,11 +592,3 @@ def _taking(channel: Channel, binding: ChannelBinding) -> Takes | None:
         return None
     owner = owner_of(binding.channel_id)
     return lambda text: bool(read(owner, "takes_text()", lambda: channel.takes_text(text), bool))
-
-
-def _not_registered(binding: ChannelBinding) -> DeliveryError:
-    return DeliveryError(
-        code="channel_not_registered",
-        message=f"channel {binding.channel_id!r} is attached to the room but not registered with the kit: "
-        "register_channel it at start-up",
-    )

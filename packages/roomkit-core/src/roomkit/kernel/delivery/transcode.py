@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping, Sequence
 from typing import Any, override
 
 from roomkit.abc.transcoder import ContentTranscoder
-from roomkit.authoring.plain_text import cards_as_lines, described, options_as_lines
+from roomkit.authoring.plain_text import (
+    buttons_of,
+    cards_as_lines,
+    described,
+    label_of,
+    options_as_lines,
+)
 from roomkit.models.channel import ChannelBinding, ChannelCapabilities
 from roomkit.models.content import (
     MEDIA_TYPE_OF,
@@ -51,13 +58,40 @@ def carries(capabilities: ChannelCapabilities, content: EventContent) -> bool:
 
 
 def _shows(capabilities: ChannelCapabilities, content: RichContent) -> bool:
-    if content.buttons and not capabilities.supports_buttons:
-        return False
-    if capabilities.max_buttons is not None and len(content.buttons) > capabilities.max_buttons:
-        return False
-    if content.cards and not capabilities.supports_cards:
-        return False
-    return not content.quick_replies or capabilities.supports_quick_replies
+    return (
+        _buttons_shown(content.buttons, capabilities) == len(content.buttons)
+        and _cards_shown(content.cards, capabilities) == len(content.cards)
+        and _replies_shown(content.quick_replies, capabilities) == len(content.quick_replies)
+    )
+
+
+def _buttons_shown(buttons: Sequence[Mapping[str, Any]], capabilities: ChannelCapabilities) -> int:
+    """Return how many buttons, from the first, a channel shows; the others are said in words."""
+    if not capabilities.supports_buttons:
+        return 0
+    labels = [label_of(button) for button in buttons]
+    return _fitting(labels, capabilities.max_buttons, capabilities.max_button_text_length)
+
+
+def _replies_shown(replies: Sequence[str], capabilities: ChannelCapabilities) -> int:
+    if not capabilities.supports_quick_replies:
+        return 0
+    return _fitting(replies, capabilities.max_quick_replies, capabilities.max_button_text_length)
+
+
+def _cards_shown(cards: Sequence[Mapping[str, Any]], capabilities: ChannelCapabilities) -> int:
+    if not capabilities.supports_cards:
+        return 0
+    longest = capabilities.max_button_text_length
+    labels = [max(map(label_of, buttons_of(card)), key=len, default="") for card in cards]
+    return _fitting(labels, capabilities.max_cards, longest)
+
+
+def _fitting(labels: Sequence[str], most: int | None, longest: int | None) -> int:
+    """Return how many of the first labels are `most` at most, and none of them longer than `longest`."""
+    kept = len(labels) if most is None else min(most, len(labels))
+    too_long = (at for at, label in enumerate(labels[:kept]) if longest is not None and len(label) > longest)
+    return next(too_long, kept)
 
 
 def _accepts(capabilities: ChannelCapabilities, mime_type: str, size: int | None) -> bool:
@@ -122,17 +156,19 @@ def _fit_edit(content: EditContent, capabilities: ChannelCapabilities) -> EventC
 
 def _fit_rich(content: RichContent, capabilities: ChannelCapabilities) -> RichContent:
     """Keep the formatting, and say in words what the channel has no buttons or cards for."""
-    most = capabilities.max_buttons if capabilities.supports_buttons else 0
-    kept = content.buttons if most is None else content.buttons[:most]
-    said = list(options_as_lines(content.buttons[len(kept) :]))
-    if content.cards and not capabilities.supports_cards:
-        said.extend(cards_as_lines(content.cards))
-    replies = content.quick_replies
-    if replies and not capabilities.supports_quick_replies:
-        said.extend(f"- {reply}" for reply in replies)
-        replies = ()
-    cards = content.cards if capabilities.supports_cards else ()
-    changes: dict[str, Any] = {"buttons": kept, "cards": cards, "quick_replies": replies}
+    buttons = _buttons_shown(content.buttons, capabilities)
+    cards = _cards_shown(content.cards, capabilities)
+    replies = _replies_shown(content.quick_replies, capabilities)
+    said = [
+        *options_as_lines(content.buttons[buttons:]),
+        *cards_as_lines(content.cards[cards:]),
+        *(f"- {reply}" for reply in content.quick_replies[replies:]),
+    ]
+    changes: dict[str, Any] = {
+        "buttons": content.buttons[:buttons],
+        "cards": content.cards[:cards],
+        "quick_replies": content.quick_replies[:replies],
+    }
     if said:
         if content.format == "html":
             as_html = (html.escape(line).replace("\n", "<br>") for line in said)

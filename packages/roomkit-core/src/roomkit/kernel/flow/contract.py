@@ -66,6 +66,7 @@ _CHANNEL: tuple[tuple[str, type | UnionType], ...] = (
     ("home_grace", _NUMBER),
     ("responds_to", Container),
     ("delivers_to_source", bool),
+    ("needs_vendor_ids", bool),
     ("follows_rooms", bool),
     ("opens_sessions", bool),
     ("speculates", bool),

@@ -32,7 +32,7 @@ from roomkit.kernel.inbound.drafting import Drafting, Refused, parsed
 from roomkit.kernel.inbound.finding import RoomFinder
 from roomkit.kernel.inbound.identity import IdentityDesk, known_sender
 from roomkit.kernel.inbound.recall import Recall
-from roomkit.kernel.inbound.replies import Replies, in_thread_of
+from roomkit.kernel.inbound.replies import Replies, about
 from roomkit.kernel.inbound.signals import EPHEMERAL
 from roomkit.kernel.rooms.checks import check_id
 from roomkit.kernel.runtime.deadline import Cause, Deadline, Expiry, cause_of
@@ -288,6 +288,7 @@ class Inbound:
                             raise Refused(str(outrun)) from None
                 raise AssertionError("unreachable")
             except Refused as refused:
+                self._report_refused(message, str(refused))
                 return InboundResult(blocked=True, reason=str(refused))
             except (asyncio.CancelledError, TimeoutError) as error:
                 if cause_of(error, deadline) is not Cause.LATE:
@@ -337,8 +338,8 @@ class Inbound:
                 home = await self._home_of(message, channel, stored_key, make_room, recall)
                 if isinstance(home, RoomEvent):
                     return await self._repeated(home, cascade, message, channel, wait, stored_key)
-                if answered is not None:
-                    message = in_thread_of(message, answered, *home)
+                if message.in_reply_to:
+                    message = about(message, answered, *home)
                 try:
                     draft, fresh = await prepare(message, channel, home, stored_key, cascade, make_room)
                 except RoomNotFoundError as deleted:
@@ -354,8 +355,8 @@ class Inbound:
                 home = await self.finder.merged(home, stored_key)
             if self._organization_id is not None and not self.finder.owns(home[1]):
                 raise Refused("room_not_found")
-            if answered is not None:
-                message = in_thread_of(message, answered, *home)
+            if message.in_reply_to:
+                message = about(message, answered, *home)
             draft, fresh = await prepare(message, channel, home, stored_key, cascade, make_room)
         if draft.event.type in EPHEMERAL:
             await self._signals.take(draft.event)
@@ -507,9 +508,21 @@ class Inbound:
         else:
             results = {}
         retry_after = _MOVING_SECONDS if written.reason == "room_moving" else None
+        if event is None and written.blocked:
+            self._report_refused(message, written.reason)
         return InboundResult(
             event, written.blocked, written.reason, cascade.error, results, written.duplicate, retry_after
         )
+
+    def _report_refused(self, message: InboundMessage, reason: str | None) -> None:
+        """Report a message that leaves no entry: a vendor that sent it is told that it was taken."""
+        if message.event_type not in EPHEMERAL:
+            self._events.emit(
+                "message_refused",
+                channel_id=message.channel_id,
+                reason=reason,
+                external_id=message.external_id,
+            )
 
     async def _connect(
         self, session: object, channel: Channel, binding: ChannelBinding, cascade: Cascade

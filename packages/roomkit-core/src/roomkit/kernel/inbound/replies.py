@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from roomkit.abc.attributes import read_attribute
 from roomkit.kernel.flow.contract import owner_of, providers_of
 from roomkit.kernel.flow.permissions import address_type_of
+from roomkit.models.content import DeleteContent, EditContent
 from roomkit.models.delivery import MOST_REPLIED_TO
-from roomkit.models.enums import AutoAttach, ChannelCategory, ParticipantStatus
+from roomkit.models.enums import AutoAttach, ChannelCategory, EventType, ParticipantStatus
 from roomkit.models.visibility import sees
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
     from roomkit.models.participant import Participant
 
-__all__ = ["Replies", "in_thread_of", "may_attach"]
+__all__ = ["Replies", "about", "may_attach"]
 
 _GONE = frozenset({ParticipantStatus.LEFT, ParticipantStatus.BANNED})
 
@@ -86,16 +87,31 @@ def may_attach(record: RoomRecord, channel: Channel) -> bool:
     return record.room.auto_attach is not AutoAttach.NONE and channel.category is ChannelCategory.TRANSPORT
 
 
-def in_thread_of(
-    message: InboundMessage, answered: RoomEvent, room_id: str, record: RoomRecord | None
+def about(
+    message: InboundMessage, answered: RoomEvent | None, room_id: str, record: RoomRecord | None
 ) -> InboundMessage:
-    """Return the message as an answer to an event, where both are in one room and the channel sees it."""
-    if message.parent_event_id is not None or answered.room_id != room_id:
+    """Return a message that names others by the vendor's ids, as one about an event of the room.
+
+    That event is its parent, or what an edit or a deletion is of, where the channel sees it. An edit of a
+    message that the room does not have becomes a message: its words are new there.
+    """
+    found = answered is not None and answered.room_id == room_id and _is_seen(answered, message, record)
+    content = message.content
+    if isinstance(content, EditContent) and message.event_type is EventType.EDIT:
+        if answered is None or not found:
+            return message.replace(event_type=EventType.MESSAGE, content=content.new_content)
+        return message.replace(content=content.replace(target_event_id=answered.id))
+    if answered is None or not found or message.parent_event_id is not None:
         return message
-    reader = None if record is None else record.bindings.get(message.channel_id)
-    if reader is not None and not sees(reader, answered.replace(amendment=None)):
-        return message
+    if isinstance(content, DeleteContent):
+        return message.replace(content=content.replace(target_event_id=answered.id))
     return message.replace(parent_event_id=answered.id)
+
+
+def _is_seen(answered: RoomEvent, message: InboundMessage, record: RoomRecord | None) -> bool:
+    """Whether a message's channel may see what it answers, which may have been deleted by now."""
+    reader = None if record is None else record.bindings.get(message.channel_id)
+    return reader is None or sees(reader, answered.replace(amendment=None))
 
 
 def _is_sender(record: RoomRecord, person: Participant, channel_id: str, kind: str, sender: str) -> bool:

@@ -82,6 +82,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "background_error": "background work failed: task, error",
     "work_abandoned": "code that ignored its cancellation was left behind: task, seconds",
     "webhook_refused": "a vendor's request was refused or not stored: provider, status, error",
+    "message_refused": "a message was refused and left no entry: reason, external_id",
     "webhook_unparsed": "a part of a vendor's request is about no message: provider, reason, raw",
     "invoke_unanswered": "a vendor's invoke got its default answer: provider, name, error",
     "source_attached": "a source was attached: source_name",

@@ -34,7 +34,8 @@ from roomkit.models.content import (
     VideoContent,
 )
 from roomkit.models.delivery import ProviderResult
-from roomkit.models.hints import EmailHints, RCSHints, SMSHints
+from roomkit.models.enums import EventType
+from roomkit.models.hints import EmailHints, Hints, RCSHints, SMSHints
 from roomkit_plugins.testing.blocking import assert_loop_stays_free
 from roomkit_plugins.testing.cancellation import Cancellation, cancel_at_every_await
 from roomkit_plugins.testing.contracts.base import PATIENCE, close, event, make, unsaid
@@ -160,6 +161,22 @@ class ProviderContract(ProviderLifeContract):
         A vendor that does not answer by a connection leaves it at None.
         """
         return None
+
+    @property
+    def amends(self) -> frozenset[EventType]:
+        """Which of EDIT, DELETE and REACTION the vendor has, for messages that the provider sent."""
+        return frozenset()
+
+    async def shown(self, provider: Any, message_id: str) -> str | None:
+        """Return the text of a message as the recipient sees it now, None if it was deleted.
+
+        Ask the vendor's side. Needed for a provider that `amends`.
+        """
+        raise unsaid(self, "shown", "what the recipient sees of a message")
+
+    async def reactions_to(self, provider: Any, message_id: str) -> Sequence[str]:
+        """Return the emoji that the provider has put on a message; asked where `amends` has REACTION."""
+        raise unsaid(self, "reactions_to", "what reactions a message has")
 
     async def send(self, provider: Any, content: EventContent, to: str | None = None, **options: Any) -> Any:
         """Send `content` to the recipient, or to `to`."""
@@ -332,6 +349,41 @@ class ProviderContract(ProviderLifeContract):
         assert error.accepted is None
         assert error.error_code.blames_provider
         await close(provider)
+
+    async def test_an_edit_changes_the_message_that_it_is_about(self, provider: Provider) -> None:
+        """And sends no other."""
+        about = await self._about(provider, EventType.EDIT)
+        sent = len(await self.sent_texts(provider))
+        edit = EditContent(target_event_id="event", new_content=TextContent(body="after"))
+        await self.send(provider, edit, hints=about)
+        assert await self.shown(provider, about.about[0]) == "after"
+        assert len(await self.sent_texts(provider)) == sent
+
+    async def test_a_deletion_removes_the_message_that_it_is_about(self, provider: Provider) -> None:
+        about = await self._about(provider, EventType.DELETE)
+        await self.send(provider, DeleteContent(target_event_id="event"), hints=about)
+        assert await self.shown(provider, about.about[0]) is None
+
+    async def test_a_reaction_is_put_on_a_message_and_taken_back(self, provider: Provider) -> None:
+        about = await self._about(provider, EventType.REACTION)
+        for action, emoji in (("add", ["👍"]), ("remove", [])):
+            reaction = event(
+                "room",
+                "👍",
+                type=EventType.REACTION,
+                parent_event_id="event",
+                metadata={"emoji": "👍", "action": action},
+            )
+            await provider.send(reaction, self.recipient, hints=about)  # type: ignore[attr-defined]
+            assert list(await self.reactions_to(provider, about.about[0])) == emoji
+        assert await self.shown(provider, about.about[0]) == "before"
+
+    async def _about(self, provider: Provider, kind: EventType) -> Hints:
+        """Send a message; return the hints of an act that is about it."""
+        if kind not in self.amends:
+            pytest.skip(f"the vendor has no {kind} of a message")
+        result = await self.send(provider, TextContent(body="before"))
+        return provider.hints_type(about=tuple(result.parts) or (result.provider_message_id,))
 
     async def test_nothing_leaks(self, factory: Callable[[], Provider | Awaitable[Provider]]) -> None:
         """Providers that are made, used and closed leave tasks, threads and descriptors flat."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,12 +27,17 @@ from roomkit_plugins.testing.contracts.strategies import PROPERTY, contents
 __all__ = ["ContentTranscoderContract"]
 
 _MEDIA_TYPES = st.sets(st.sampled_from(ChannelMediaType)).map(tuple)
+_LIMITS = st.none() | st.integers(1, 3)
 CAPABILITIES = st.builds(
     ChannelCapabilities,
     media_types=_MEDIA_TYPES,
     supports_buttons=st.booleans(),
     supports_cards=st.booleans(),
     supports_quick_replies=st.booleans(),
+    max_buttons=_LIMITS,
+    max_button_text_length=_LIMITS,
+    max_cards=_LIMITS,
+    max_quick_replies=_LIMITS,
     supports_edit=st.booleans(),
     supports_delete=st.booleans(),
 )
@@ -134,9 +141,17 @@ def carried(content: EventContent, capabilities: ChannelCapabilities) -> bool:
         (content.buttons and not capabilities.supports_buttons)
         or (content.cards and not capabilities.supports_cards)
         or (content.quick_replies and not capabilities.supports_quick_replies)
+        or _is_over(capabilities.max_buttons, content.buttons)
+        or _is_over(capabilities.max_cards, content.cards)
+        or _is_over(capabilities.max_quick_replies, content.quick_replies)
+        or any(_is_over(capabilities.max_button_text_length, label) for label in content.quick_replies)
     ):
         return False
     return MEDIA_TYPE_OF[content.type] in capabilities.media_types
+
+
+def _is_over(most: int | None, given: Sized) -> bool:
+    return most is not None and len(given) > most
 
 
 def links_of(content: EventContent) -> list[str]:

@@ -16,8 +16,9 @@ from roomkit.abc.teams import TeamsProvider
 from roomkit.abc.telegram import TelegramProvider
 from roomkit.abc.whatsapp import WhatsAppProvider
 from roomkit.models.base import new_id
-from roomkit.models.content import text_of
+from roomkit.models.content import DeleteContent, text_of
 from roomkit.models.delivery import ProviderResult
+from roomkit.models.enums import EventType
 from roomkit.models.event import RoomEvent
 from roomkit.models.hints import (
     EmailHints,
@@ -53,7 +54,8 @@ class MockProvider(Provider):
     `delay` seconds of the loop's clock pass first. With `idempotent`, a key that was sent before gets its
     first result again, and nothing is sent. Each send is a dict with `event`, `to`,
     `idempotency_key`, `hints` and what those say for its role: in `attempts` when it was asked for, in `sent`
-    when it went well.
+    when it went well, or in `amended` if it was about an earlier message. `shown` is what the recipient sees
+    of each message by its id, after edits and deletions, `reacted` the emoji on it.
     """
 
     def __init__(
@@ -69,6 +71,9 @@ class MockProvider(Provider):
         self._known: dict[str, ProviderResult] = {}  # bound: the life of a test
         self.attempts: list[dict[str, Any]] = []  # bound: the life of a test
         self.sent: list[dict[str, Any]] = []  # bound: the life of a test
+        self.amended: list[dict[str, Any]] = []  # bound: the life of a test
+        self.shown: dict[str, str] = {}  # bound: the life of a test
+        self.reacted: dict[str, list[str]] = {}  # bound: the life of a test
         self.fail_with = fail_with
         self.closed = False
         self._script: Script[ProviderResult] = Script(script, delay=delay)
@@ -104,10 +109,27 @@ class MockProvider(Provider):
             raise result
         result = result or self._accepted(send)
         if result.success:
-            self.sent.append(send)
+            self._show(send, result.provider_message_id or "")
             if key is not None:
                 self._known[key] = result
         return result
+
+    def _show(self, send: dict[str, Any], message_id: str) -> None:
+        """Show the recipient a message, or what an event changes of one."""
+        event, hints = send["event"], send["hints"]
+        about = () if hints is None else hints.about
+        if not about:
+            self.sent.append(send)
+            self.shown[message_id] = text_of(event.content)
+            return
+        self.amended.append(send)
+        if event.type is EventType.REACTION:
+            is_put = event.metadata.get("action") != "remove"
+            self.reacted[about[0]] = [text_of(event.content)] if is_put else []
+        elif isinstance(event.content, DeleteContent):
+            self.shown.pop(about[0], None)
+        else:
+            self.shown[about[0]] = text_of(event.content)
 
     def _accepted(self, send: Mapping[str, Any]) -> ProviderResult:
         return ProviderResult(success=True, provider_message_id=new_id())
