@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -56,22 +57,28 @@ class HTTPCaller:
         headers: Mapping[str, str],
         body: bytes = b"",
         tls_name: str | None = None,
+        timeout: float | None = None,
+        largest: int = _LARGEST_ANSWER,
     ) -> HTTPAnswer:
         """Make the request, and return the answer whatever its status below 300 or from 400 on.
 
-        `tls_name` is what the server's certificate is checked for where the URL has its address.
+        `tls_name` is what the server's certificate is checked for where the URL has its address. `timeout`
+        is in place of the caller's, in seconds, for a request that the vendor keeps open; `largest` is how
+        many bytes the answer may have.
         Raises ProviderError: `accepted` is False if the vendor was not reached or redirected, None if it did
-        not answer in time, broke off, or answered more than 1 MiB or what cannot be decoded.
+        not answer in time, broke off, or answered more than `largest` bytes or what cannot be decoded.
         """
-        http = self._http
+        http, seconds = self._http, self._timeout if timeout is None else timeout
         try:
             with unlogged():
-                async with asyncio.timeout(self._timeout):
-                    return await self._ask(method, url, headers, body, tls_name)
+                async with asyncio.timeout(seconds):
+                    limits = {} if timeout is None else {"timeout": http.Timeout(seconds)}
+                    asking = self._asking(method, url, headers, body, tls_name, limits)
+                    return await self._answer(asking, largest)
         except (http.ConnectError, http.ConnectTimeout, http.PoolTimeout) as error:
             raise self._origin.not_reached(error) from error
         except (http.TimeoutException, TimeoutError) as error:
-            raise self._origin.timed_out(self._timeout) from error
+            raise self._origin.timed_out(seconds) from error
         except http.DecodingError as error:
             raise self._origin.bad_response(type(error).__name__) from error
         except (http.HTTPError, http.StreamError) as error:
@@ -82,20 +89,30 @@ class HTTPCaller:
         if self._is_ours:
             await self._client.aclose()
 
-    async def _ask(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes, tls_name: str | None
-    ) -> HTTPAnswer:
+    def _asking(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        tls_name: str | None,
+        limits: Mapping[str, Any],
+    ) -> AbstractAsyncContextManager[Any]:
+        """Return the request to be made, which yields its answer."""
         given = {**headers, "Accept-Encoding": "identity"}
         extensions = {} if tls_name is None else {"sni_hostname": tls_name}
-        asking = self._client.stream(
-            method, url, headers=given, content=body, follow_redirects=False, extensions=extensions
+        asking: AbstractAsyncContextManager[Any] = self._client.stream(
+            method, url, headers=given, content=body, follow_redirects=False, extensions=extensions, **limits
         )
+        return asking
+
+    async def _answer(self, asking: AbstractAsyncContextManager[Any], largest: int) -> HTTPAnswer:
         async with asking as answer:
             if 300 <= answer.status_code < 400:
                 raise self._origin.redirected(answer.status_code, answer.headers)
             found = bytearray()
             async for piece in answer.aiter_bytes():
                 found += piece
-                if len(found) > _LARGEST_ANSWER:
-                    raise self._origin.bad_response(f"it has more than {_LARGEST_ANSWER} bytes")
+                if len(found) > largest:
+                    raise self._origin.bad_response(f"it has more than {largest} bytes")
             return HTTPAnswer(answer.status_code, answer.headers, bytes(found))
