@@ -219,12 +219,14 @@ class Channel(ABC):
     def admit(self, message: InboundMessage) -> InboundMessage:
         """Return the message as the kit is to take it; pure, no I/O, before limits and routing.
 
-        By default its sender in the one spelling of `normalize`. A channel may add what it reads in the
-        message, such as a room in a signed reply address; the `channel_id` stays. A message by which its
-        sender revokes or grants consent becomes one with `ConsentContent` about the sender's own address, and
-        the type CONSENT: it is kept before any limit, gate or closed room can refuse the message.
+        By default its sender and conversation in the one spelling of `normalize`. A channel may add what it
+        reads in the message, such as a room in a signed reply address; the `channel_id` stays. A message by
+        which its sender revokes or grants consent becomes one with `ConsentContent` about the sender's own
+        address, and the type CONSENT: it is kept before any limit, gate or closed room can refuse it.
         """
-        sender = self.normalize(message.sender_id)
+        sender, shared = self.normalize(message.sender_id), message.conversation
+        if shared is not None and (normal := self.normalize(shared)) != shared:
+            return message.replace(sender_id=sender, conversation=normal)
         return message if sender == message.sender_id else message.replace(sender_id=sender)
 
     def first_binding(self, message: InboundMessage) -> Mapping[str, Any]:

@@ -26,5 +26,7 @@ class InboundRoomRouter(ABC):
     ) -> str | None:
         """Return the id of the room, or None for a new one; when in doubt, None.
 
+        `participant_id` is the sender's address, or that of the conversation that several share.
+
         Calls for one (channel, sender) come one at a time.
         """

@@ -131,6 +131,8 @@ class TransportChannel(Channel):
 
     @override
     def first_binding(self, message: InboundMessage) -> Mapping[str, Any]:
+        if (shared := message.conversation) is not None:
+            return {"address": shared, "metadata": {self.recipient_key: shared}}
         sender = message.sender_id
         return {"participant_id": sender, "address": sender, "metadata": {self.recipient_key: sender}}
 

@@ -66,6 +66,9 @@ class InboundMessage(Record):
     channel detached or is another organization's is passed over, and the message is routed as without it.
     Keys of `metadata` that begin with `_` are dropped at the door.
 
+    `conversation` is the address of what several senders share, such as a group's chat: the message is
+    routed, ordered and answered by it in place of the sender's, whose own room it never is.
+
     `in_reply_to` are the vendor's ids of the messages that this one answers, the closest first; the first
     `MOST_REPLIED_TO` are looked up. An edit or a deletion names there the message that it is of: the kit puts
     that event's id in place of the content's `target_event_id`, which may be the vendor's id. So does a
@@ -78,6 +81,7 @@ class InboundMessage(Record):
 
     channel_id: Key
     sender_id: Key
+    conversation: Key | None = None
     content: EventContent
     event_type: EventType = EventType.MESSAGE
     external_id: Key | None = None

@@ -77,12 +77,13 @@ class Claims:
         return None if claim is None else await self._adopted(claim, message.channel_id, None)
 
     def _wanted(self, message: InboundMessage) -> Value:
+        address = message.conversation or message.sender_id
         return Value(
             namespace=CLAIMS,
-            key=claim_key(message.channel_id, message.sender_id),
+            key=claim_key(message.channel_id, address),
             organization_id=self._organization_id,
             expires_at=self._clock.now() + _LASTS,
-            subject=message.sender_id,
+            subject=address,
             room_id=new_id(),
         )
 

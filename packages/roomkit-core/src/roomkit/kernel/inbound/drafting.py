@@ -124,7 +124,7 @@ class Drafting:
             draft.plan = partial(seated, verdict.seat)
         if type(channel).binding_state is not Channel.binding_state:
             draft.binding_state = learnt_state(message, channel)
-        if bound is not None and message.sender_id in bound.also:
+        if bound is not None and (message.conversation or message.sender_id) in bound.also:
             draft.readdressed = first_fields(message, channel, home)
         if verdict.event.source is event.source:
             draft.address = event.source.participant_id

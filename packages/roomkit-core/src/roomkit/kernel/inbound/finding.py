@@ -114,7 +114,10 @@ class RoomFinder:
         is_foreign = type(router) is not DefaultInboundRoomRouter
         try:
             routing = router.route(
-                message.channel_id, type_of(channel, message.channel_id), message.sender_id, message=message
+                message.channel_id,
+                type_of(channel, message.channel_id),
+                message.conversation or message.sender_id,
+                message=message,
             )
             if is_foreign:
                 routing = self._supervisor.call(routing, f"router {type(router).__name__}")

@@ -333,8 +333,9 @@ class Inbound:
         if room_id is None and answered is not None:
             room_id = await self._replies.room_of(answered, message, channel)
         if room_id is None:
-            # One at a time per sender, until the room knows them: two first messages make one room.
-            async with self._routing.locked(f"{message.channel_id}\0{message.sender_id}"):
+            # One at a time per address, until the room knows it: two first messages make one room.
+            address = message.conversation or message.sender_id
+            async with self._routing.locked(f"{message.channel_id}\0{address}"):
                 home = await self._home_of(message, channel, stored_key, make_room, recall)
                 if isinstance(home, RoomEvent):
                     return await self._repeated(home, cascade, message, channel, wait, stored_key)

@@ -61,8 +61,14 @@ class Replies:
         return record.room_id if is_attached or may_attach(record, channel) else None
 
     async def knows(self, record: RoomRecord, message: InboundMessage, channel: Channel) -> bool:
-        """Return whether a message's sender is in a room: by their address, or by their identity."""
+        """Return whether a message's sender is in a room: by their address, or by their identity.
+
+        A message of a shared conversation belongs only to the room that is bound to it.
+        """
         channel_id, sender = message.channel_id, message.sender_id
+        if message.conversation is not None:
+            bound = record.bindings.get(channel_id)
+            return bound is not None and message.conversation in (bound.address, *bound.also)
         kind = read_attribute(owner_of(channel_id), channel, "address_type", str)
         if any(
             (each.address == sender and each.addresses == kind)

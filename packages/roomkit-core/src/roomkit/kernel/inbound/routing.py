@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["DefaultInboundRoomRouter", "OrganizationRouter", "SeedRouter", "adapted", "router_of"]
 
 _log = get_logger("roomkit.routing")
+_ROOMS_OF_A_SENDER = 20
+"""How many are looked at: a member of more groups than that gets a room of their own."""
 
 
 class DefaultInboundRoomRouter(InboundRoomRouter):
@@ -25,7 +27,8 @@ class DefaultInboundRoomRouter(InboundRoomRouter):
 
     1. The open room whose binding of the channel has the sender's address, the most recently active one
        when there are several: who was written to answers there.
-    2. The open room where the sender came by this channel before, likewise: their own conversation.
+    2. The open room where the sender came by this channel before, likewise: their own conversation, so none
+       that is bound to another address, such as a group's.
     3. The one open room the channel is attached to, if no other sender uses it by that channel.
     4. None: a new room. Two candidates are ambiguous, and another person's room is never one.
 
@@ -55,12 +58,32 @@ class DefaultInboundRoomRouter(InboundRoomRouter):
 
     async def _known(self, channel_id: str, sender: str) -> str | None:
         """Return the room that the sender was written to in, or has been in."""
-        store = self._store
-        finders = [store.find_address_room_ids, store.find_sender_room_ids]
-        for find in finders if self._has_addresses(channel_id) else reversed(finders):
-            found = await find(channel_id, sender, limit=1, organization_id=self._organization_id)
-            if found:
-                return found[0]
+        store, organization_id = self._store, self._organization_id
+        if not self._has_addresses(channel_id):
+            for find in (store.find_sender_room_ids, store.find_address_room_ids):
+                if found := await find(channel_id, sender, limit=1, organization_id=organization_id):
+                    return found[0]
+            return None
+        found = await store.find_address_room_ids(
+            channel_id, sender, limit=1, organization_id=organization_id
+        )
+        return found[0] if found else await self._own(channel_id, sender)
+
+    async def _own(self, channel_id: str, sender: str) -> str | None:
+        """Return the newest room that the sender wrote in and that is not bound to another address.
+
+        One that is bound to a group, say, is answered there: what the sender writes alone is not for it.
+        """
+        found = await self._store.find_sender_room_ids(
+            channel_id, sender, limit=_ROOMS_OF_A_SENDER, organization_id=self._organization_id
+        )
+        for room_id in found:
+            record = await self._store.load(room_id)
+            bound = None if record is None else record.bindings.get(channel_id)
+            if bound is None or bound.address is None:
+                return room_id
+            if sender in (bound.address, bound.participant_id, *bound.also):
+                return room_id
         return None
 
     @override

@@ -336,7 +336,7 @@ def _sender_of(emitted: Emitted) -> str | None:
     """Return whose order something is in; receipts have none."""
     match emitted:
         case InboundMessage():
-            return emitted.sender_id
+            return emitted.conversation or emitted.sender_id
         case EphemeralEvent():
             return emitted.user_id
     return None
