@@ -399,3 +399,21 @@ async def test_a_send_that_never_ends_does_not_stop_its_line(stage: Any) -> None
     sms.ends.set()
     await asyncio.sleep(75)
     assert not stage.kit._kernel.sending.pacing.lines
+
+
+@pytest.mark.parametrize(
+    ("code", "waits"), [(ErrorCode.RATE_LIMIT, [6, 6]), (ErrorCode.RECIPIENT_RATE_LIMIT, [0, 6])]
+)
+async def test_a_limit_of_one_recipient_holds_up_no_other(
+    stage: Any, code: ErrorCode, waits: list[float]
+) -> None:
+    """A limit of the account does; either way the refused message goes out after the vendor's wait."""
+    busy = ProviderError("too many to this one", error_code=code, retry_after=6)
+    sms = RecordingChannel("sms", script=[busy])
+    first, second = await rooms(stage, sms, 2)
+    waiting = stage.saying("one", room=first)
+    await asyncio.sleep(0.1)
+    await stage.say("two", room=second)
+    await waiting
+    at = {one.event.content.body: one.at for one in sms.delivered}
+    assert [at["two"] // 1, at["one"] // 1] == waits

@@ -441,7 +441,11 @@ class WebhookRejected(RoomKitError):
 
 @unique
 class ErrorCode(StrEnum):
-    """Why a provider failed, classified once, by the vendor's code and never by its prose."""
+    """Why a provider failed, classified once, by the vendor's code and never by its prose.
+
+    RATE_LIMIT is of the account or the sender, so that all that is counted with it waits (see
+    `Channel.pace_key`); RECIPIENT_RATE_LIMIT of one recipient, whose own deliveries wait alone.
+    """
 
     AUTH = "auth"
     PERMISSION = "permission"
@@ -451,6 +455,7 @@ class ErrorCode(StrEnum):
     CONTENT_FILTER = "content_filter"
     REFUSAL = "refusal"
     RATE_LIMIT = "rate_limit"
+    RECIPIENT_RATE_LIMIT = "recipient_rate_limit"
     QUOTA = "quota"
     OVERLOADED = "overloaded"
     TIMEOUT = "timeout"
@@ -487,6 +492,7 @@ class ErrorCode(StrEnum):
 _RETRYABLE = frozenset(
     {
         ErrorCode.RATE_LIMIT,
+        ErrorCode.RECIPIENT_RATE_LIMIT,
         ErrorCode.OVERLOADED,
         ErrorCode.TIMEOUT,
         ErrorCode.CONNECTION,
