@@ -15,12 +15,15 @@ import pytest
 
 from roomkit.abc.clock import SystemClock
 from roomkit.abc.errors import (
+    ErrorCode,
     FetchFailedError,
     FetchRefusedError,
+    ForeignCodeError,
     InvalidInputError,
     MediaNotConfiguredError,
     MediaNotFoundError,
     MediaTooLargeError,
+    ProviderError,
     RoomNotFoundError,
     StoreError,
 )
@@ -539,8 +542,10 @@ class Site(GuardedFetch):
     def __init__(self, *answers):
         self.answers = [*answers]
         self.asked = []
+        self.headers = []
 
     async def __call__(self, url, *, limit, timeout=30.0, types=("*/*",), headers=None):
+        self.headers.append(headers)
         self.asked.append((url, limit, tuple(types)))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -601,6 +606,68 @@ async def test_an_import_is_retried_for_a_day() -> None:
     clock.advance(40_000)
     assert (await fire_import(kit, event)).again is None
     await kit.close()
+
+
+class Keeper(RecordingChannel):
+    """Has a vendor that says where the file of an id is."""
+
+    def __init__(self, answer):
+        super().__init__("keeper")
+        self.answer = answer
+
+    async def locate_file(self, url):
+        assert url == ELSEWHERE.url
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return await self.answer() if callable(self.answer) else self.answer
+
+    def file_headers(self, url):
+        return {"X-Key": url}
+
+
+async def kept(answer, *files):
+    """Return a kit with a message by a `Keeper`, its site, and the framework's report of failures."""
+    site, reported = Site(*files), []
+    kit, _ = await stage(fetch=site)
+    kit.on("media_import_failed")(reported.append)
+    kit.register_channel(Keeper(answer))
+    await kit.attach_channel("room", "keeper")
+    message = InboundMessage(channel_id="keeper", sender_id="eve", content=ELSEWHERE, room_id="room")
+    return kit, site, reported, (await kit.process_inbound(message)).event
+
+
+async def test_a_channel_says_where_a_file_is_when_it_is_imported() -> None:
+    """The place is asked for at the fetch, has the headers, and is nowhere afterwards."""
+    kit, site, _, event = await kept("https://cdn.example/secret", PNG)
+    await fire_import(kit, event)
+    assert [url for url, _, _ in site.asked] == ["https://cdn.example/secret"]
+    assert site.headers == [{"X-Key": "https://cdn.example/secret"}]
+    stored = await kit.store.get_event(event.id)
+    assert await read(kit, stored.content.url) == PNG
+    assert "secret" not in stored.model_dump_json()
+    await kit.close()
+
+
+async def test_a_file_that_the_vendor_no_longer_has_is_reported() -> None:
+    """The URL stays; what may succeed later is retried, and so is a channel that says nothing in time."""
+    gone = ProviderError("expired", error_code=ErrorCode.NOT_FOUND)
+    kit, site, reported, event = await kept(gone)
+    assert (await fire_import(kit, event)).again is None
+    keeper = kit.get_channel("keeper")
+    keeper.answer = ProviderError("busy", error_code=ErrorCode.RECIPIENT_RATE_LIMIT)
+    with pytest.raises(ProviderError, match="busy"):
+        await fire_import(kit, event)
+    keeper.answer = asyncio.Event().wait
+    with pytest.raises(FetchFailedError, match="did not return within 30 s") as caught:
+        await fire_import(kit, event)
+    assert caught.value.retryable
+    keeper.answer = 7
+    with pytest.raises(ForeignCodeError, match="is int: it has to be str"):
+        await fire_import(kit, event)
+    assert site.asked == []
+    assert (await kit.store.get_event(event.id)).content == ELSEWHERE
+    await kit.close()
+    assert [each.data["code"] for each in reported] == ["not_found"]
 
 
 async def test_an_event_that_is_erased_while_its_file_is_fetched_stays_erased() -> None:

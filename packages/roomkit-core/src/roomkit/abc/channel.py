@@ -273,6 +273,16 @@ class Channel(ABC):
         """
         return {}
 
+    async def locate_file(self, url: str) -> str:
+        """Return where a file of an inbound event is to be fetched now, as the kit imports it.
+
+        For a URL that names a file of the vendor's without leading to it, such as one of a file id: its
+        vendor says where that is, for some minutes and often with a secret. The answer is used at once, with
+        its own `file_headers`, and neither stored nor shown. By default the URL. Raises ProviderError: the
+        import is retried if that is retryable.
+        """
+        return url
+
     async def route(self, message: InboundMessage) -> str | None:
         """Return the room that the channel knows a message to be for; None leaves it to the kit's router.
 

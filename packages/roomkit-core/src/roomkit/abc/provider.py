@@ -56,6 +56,10 @@ class Provider(ABC):
         """Return the headers that fetching a file of an inbound message needs: see `Channel.file_headers`."""
         return {}
 
+    async def locate_file(self, url: str) -> str | None:
+        """Return where a file is now, of a URL that names it; None for others: see `Channel.locate_file`."""
+        return None
+
     async def start(self) -> None:
         """Prepare what the provider needs before its first use; called by its channel's `start`.
 

@@ -208,6 +208,15 @@ class TransportChannel(Channel):
         return next(filter(None, found), {})
 
     @override
+    async def locate_file(self, url: str) -> str:
+        providers: Sequence[object] = self.providers
+        for each in providers:
+            found = await each.locate_file(url) if isinstance(each, Provider) else None
+            if found is not None:
+                return found
+        return url
+
+    @override
     async def close(self) -> None:
         await _close_all(self.providers)
 

@@ -218,6 +218,7 @@ def build_operations(
         exclusively=writer.exclusively,
         events=events,
         channels=ground.channels,
+        supervisor=ground.supervisor,
     )
     sweeper = MediaSweeper(store=store, clock=clock, files=ground.files, events=events)
     if ground.files.are_kept:  # else they are left to workers that have the files

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from roomkit.abc.attributes import read
+from roomkit.abc.attributes import mistyped, read
 from roomkit.abc.channel import Channel
 from roomkit.abc.errors import (
     FetchFailedError,
@@ -14,6 +14,7 @@ from roomkit.abc.errors import (
     InvalidInputError,
     MediaTooLargeError,
     MediaTypeRefusedError,
+    ProviderError,
 )
 from roomkit.abc.store import Amend
 from roomkit.abc.store.media import MediaUse
@@ -21,6 +22,7 @@ from roomkit.kernel.flow.contract import owner_of
 from roomkit.kernel.flow.quiet import QuietCommit
 from roomkit.kernel.flow.timers import TimerOutcome
 from roomkit.kernel.media.contents import urls_of, with_urls
+from roomkit.kernel.runtime.supervisor import Overdue
 from roomkit.models.event import SYSTEM_CHANNEL_ID
 from roomkit.models.timer import Timer
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.media.files import Files
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
+    from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.event import RoomEvent
     from roomkit.models.media import MediaRef
 
@@ -45,6 +48,8 @@ MEDIA_SWEEP = "media_sweep"
 MEDIA_IMPORT = "media_import"
 _SWEEP_EVERY = timedelta(hours=1)
 _IMPORT_FOR = timedelta(hours=24)
+_LOCATE_FOR = 30.0
+"""Seconds for a channel to say where a file is: as long as the fetch has."""
 _PAGE = 100
 _REFUSED = (FetchRefusedError, MediaTooLargeError, MediaTypeRefusedError, InvalidInputError)
 
@@ -99,7 +104,9 @@ class MediaImports:
         exclusively: Exclusively,
         events: FrameworkEvents,
         channels: Channels,
+        supervisor: Supervisor,
     ) -> None:
+        self._supervisor = supervisor
         self._channels = channels
         self._store = store
         self._clock = clock
@@ -136,9 +143,10 @@ class MediaImports:
             return TimerOutcome(None)
         types = [str(each) for each in timer.data["types"]]
         try:
-            headers = self._headers_for(event.source.channel_id, url)
-            fetched = await self._fetch(url, limit=self._files.limit, types=types, headers=headers)
-        except FetchFailedError as error:
+            location = await self._located(event.source.channel_id, url)
+            headers = self._headers_for(event.source.channel_id, location)
+            fetched = await self._fetch(location, limit=self._files.limit, types=types, headers=headers)
+        except (FetchFailedError, ProviderError) as error:
             if error.retryable and self._clock.now() < event.created_at + _IMPORT_FOR:
                 raise
             return self._failed(event, error)
@@ -149,6 +157,22 @@ class MediaImports:
         )
         await self._exclusively(event.room_id, lambda: self._keep(event_id, url, ref))
         return TimerOutcome(None, changed=True)
+
+    async def _located(self, channel_id: str, url: str) -> str:
+        """Return where the channel of an event has a file now. Raises ProviderError, ForeignCodeError."""
+        channel = self._channels.get(channel_id)
+        if channel is None or type(channel).locate_file is Channel.locate_file:
+            return url
+        name = f"locate_file() of {owner_of(channel_id)}"
+        try:
+            found: object = await self._supervisor.call(channel.locate_file(url), name, _LOCATE_FOR)
+        except Overdue as error:
+            raise FetchFailedError(
+                f"{name} did not return within {_LOCATE_FOR:g} s", retryable=True
+            ) from error
+        if not isinstance(found, str):
+            raise mistyped(owner_of(channel_id), "locate_file()", found, str)
+        return found
 
     def _headers_for(self, channel_id: str, url: str) -> Mapping[str, str] | None:
         """Return the headers that the channel of an event has for a URL. Raises ForeignCodeError."""
@@ -182,7 +206,7 @@ class MediaImports:
         self._events.emit("media_imported", room_id=event.room_id, event_id=event_id, media_id=ref.id)
 
     def _failed(self, event: RoomEvent, error: Exception) -> TimerOutcome:
-        code = str(getattr(error, "code", "unknown"))
+        code = str(getattr(error, "error_code", getattr(error, "code", "unknown")))
         self._events.emit(
             "media_import_failed", room_id=event.room_id, event_id=event.id, code=code, error=str(error)
         )
