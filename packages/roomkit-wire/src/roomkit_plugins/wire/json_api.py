@@ -62,13 +62,15 @@ class JSONAPI:
         document: Any = None,
         *,
         form: Mapping[str, str] | None = None,
+        encoded: tuple[str, bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Return the object that the vendor answers to a JSON document, to a form, or to an empty body.
 
-        An empty answer is an empty object. Raises ProviderError; see `HTTPCaller.call` for `accepted`.
+        `encoded` is a body that is ready, with its media type, such as `multipart` makes. An empty answer is
+        an empty object. Raises ProviderError; see `HTTPCaller.call` for `accepted`.
         """
-        answer = await self.ask(method, url, document, form=form, headers=headers)
+        answer = await self.ask(method, url, document, form=form, encoded=encoded, headers=headers)
         return JSONReader(self._origin).parse(answer.body) if answer.body else {}
 
     async def ask(
@@ -78,11 +80,12 @@ class JSONAPI:
         document: Any = None,
         *,
         form: Mapping[str, str] | None = None,
+        encoded: tuple[str, bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> HTTPAnswer:
         """Return the answer itself, for what a vendor says in its headers. Raises ProviderError."""
         caller = await self._client.get()
-        kind, body = _body(document, form)
+        kind, body = encoded or _body(document, form)
         typed = {"Content-Type": kind} if kind else {}
         given = {**self._headers(), **(headers or {}), **typed}
         answer = await caller.call(method, url, headers=given, body=body)
