@@ -276,3 +276,16 @@ async def test_a_described_model_without_shapes_is_refused_at_once(farm: Farm) -
     """By the agent that would need one."""
     with pytest.raises(InvalidInputError, match="does not support one"):
         AIChannel("bot", RemoteModel("mock"), executor=farm.executor(), response_schema=Ticket)
+
+
+async def test_a_kit_that_closes_leaves_the_executor_to_another_kit(farm: Farm) -> None:
+    """Each has an agent of the same name on it."""
+    farm.serve(MockAIProvider(["Hello there!"]))
+    executor = farm.executor()
+    agent, other = (AIChannel("bot", RemoteModel("big"), executor=executor) for _ in range(2))
+    async with RoomKit() as staying:
+        staying.register_channel(other)
+        await staying.create_room("first")
+        assert (await said(agent, "Hi"))[0] == ["Hello there!"]
+        answers, result = await said(AIChannel("bot", RemoteModel("big"), executor=executor), "Hi")
+        assert (answers, result.error) == (["Hello there!"], None)

@@ -6,6 +6,7 @@ Not collected: `test_planted_faults.py` runs it in a process of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from planting import planted
 
+from roomkit.abc.errors import CloseError
 from roomkit.abc.executor import QuarantinedTurn
 from roomkit.authoring.turns.executor import QueueTurnExecutor
 from roomkit.authoring.turns.queue import (
@@ -213,3 +215,19 @@ class CallsEveryTurnCompleted(Faulty):
             end = telemetry.end_span
             telemetry.end_span = lambda span_id, **_: end(span_id)
         await super().serve(agents, limit=limit, telemetry=telemetry)
+
+
+@found_by("test_the_last_user_closes_the_executor")
+class TellsUsersApartByTheirModel(Faulty):
+    def attach(self, user: Any) -> None:
+        super().attach(user.model_name)
+
+    async def detach(self, user: Any) -> None:
+        await super().detach(user.model_name)
+
+
+@found_by("test_serving_raises_what_its_providers_raise_when_they_close")
+class ServesInSilence(Faulty):
+    async def serve(self, agents: Any, *, limit: int = 8, telemetry: Any = None) -> None:
+        with suppress(CloseError):
+            await super().serve(agents, limit=limit, telemetry=telemetry)

@@ -72,12 +72,12 @@ class ExecutedProvider(AIProvider):
     @override
     async def start(self) -> None:
         """Connect the executor; the provider is started where it is served."""
-        self.executor.attach(self.agent)
+        self.executor.attach(self)
         await self.executor.open()
 
     @override
     async def close(self) -> None:
-        await self.executor.detach(self.agent)
+        await self.executor.detach(self)
         await self.described.close()
 
     @override

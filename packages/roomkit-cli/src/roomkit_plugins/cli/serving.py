@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from roomkit.abc.errors import CloseError
 from roomkit.kernel.kit import RoomKit
+from roomkit.models.values import message_of
 from roomkit.plugins import default_manager
 from roomkit.plugins.config import read_config
 from roomkit.plugins.construction import build_components
@@ -104,8 +106,15 @@ async def _serve(served: dict[str, ExecutedProvider], options: argparse.Namespac
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await asyncio.gather(*(each.executor.close() for each in served.values()), return_exceptions=True)
+        closing = (each.executor.close() for each in served.values())
+        closed = await asyncio.gather(*closing, return_exceptions=True)
         ended = await asyncio.gather(*tasks, return_exceptions=True)
-    for error in ended:
-        if isinstance(error, Exception):
-            raise error
+    _raise_all([error for error in (*ended, *closed) if isinstance(error, Exception)])
+
+
+def _raise_all(errors: Sequence[Exception]) -> None:
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        texts = "; ".join(map(message_of, errors))
+        raise CloseError(f"{len(errors)} steps of serving failed: {texts}", errors)

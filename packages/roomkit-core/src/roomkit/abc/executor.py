@@ -62,7 +62,7 @@ class TurnExecutor(ABC):
     """
 
     _services: Services | None = None
-    _users: set[str]
+    _users: set[object]
 
     @property
     def is_process_local(self) -> bool:
@@ -115,27 +115,33 @@ class TurnExecutor(ABC):
         Each request is a span of `telemetry`, `turn.serve`, at its place in the room's trace; without it, of
         the services that the executor is bound to. It ends with an error if the provider fails, the request
         is cancelled, or the process loses it.
+
+        All providers are closed; raises CloseError with what they raised then, if nothing else was raised.
         """
 
     async def quarantined(self) -> Sequence[QuarantinedTurn]:
         """Return the requests that were quarantined, the newest first, at most a hundred."""
         return ()
 
-    def attach(self, agent: str) -> None:
-        """Note that an agent uses the executor."""
-        self._attached().add(agent)
+    def attach(self, user: object) -> None:
+        """Note that `user`, the provider of an agent, asks by the executor; the same object only once.
 
-    async def detach(self, agent: str) -> None:
-        """Note that an agent does not use it any more; the last one closes it."""
+        Users count by identity, not by the names of their agents: two kits of one process may have agents of
+        one name on one executor.
+        """
+        self._attached().add(user)
+
+    async def detach(self, user: object) -> None:
+        """Note that `user` does not ask any more; the last one closes the executor."""
         users = self._attached()
-        if agent in users:
-            users.discard(agent)
+        if user in users:
+            users.discard(user)
             if not users:
                 await self.close()
 
-    def _attached(self) -> set[str]:
+    def _attached(self) -> set[object]:
         if "_users" not in self.__dict__:
-            self._users = set()  # bound: the agents of this process
+            self._users = set()  # bound: the agents of this process, each attached until it is closed
         return self._users
 
     async def close(self) -> None:

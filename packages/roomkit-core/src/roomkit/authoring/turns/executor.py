@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, override
 
-from roomkit.abc.errors import ErrorCode, ProviderError, RoomKitError
+from roomkit.abc.errors import CloseError, ErrorCode, ProviderError, RoomKitError
 from roomkit.abc.executor import QuarantinedTurn, TurnExecutor
 from roomkit.abc.log import get_logger
 from roomkit.authoring.turns.queue import QueuedTurn, TurnOptions, TurnQueue, TurnReading
@@ -28,7 +28,7 @@ from roomkit.models.ai import StreamDone
 from roomkit.models.base import new_id
 from roomkit.models.generation import AIResponse
 from roomkit.models.telemetry import Attr, SpanKind
-from roomkit.models.values import message_of
+from roomkit.models.values import error_text, message_of
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
@@ -205,19 +205,18 @@ class QueueTurnExecutor(TurnExecutor):
         telemetry: TelemetryProvider | None = None,
     ) -> None:
         server = TurnServer(self._queue, agents, limit, self._counters, telemetry or self._telemetry)
-        providers = tuple(agents.values())
-        try:
-            await self.open()
-            for provider in providers:
-                await provider.start()
-            task = asyncio.current_task()
-            assert task is not None
-            self._servers[server] = task
-            if not self._is_closed:
-                await server.serve()
-        finally:
-            self._servers.pop(server, None)
-            await asyncio.gather(*(provider.close() for provider in providers), return_exceptions=True)
+        async with _closing(agents):
+            try:
+                await self.open()
+                for provider in agents.values():
+                    await provider.start()
+                task = asyncio.current_task()
+                assert task is not None
+                self._servers[server] = task
+                if not self._is_closed:
+                    await server.serve()
+            finally:
+                self._servers.pop(server, None)
 
     def _heard(self, name: str) -> None:
         if name:
@@ -251,6 +250,25 @@ class QueueTurnExecutor(TurnExecutor):
             keeping.cancel()
             await asyncio.wait([keeping])
         await self._queue.close()
+
+
+@asynccontextmanager
+async def _closing(agents: Mapping[str, AIProvider]) -> AsyncGenerator[None]:
+    """Close the providers at the end, and raise or log all that they raise then."""
+    is_failing = True
+    try:
+        yield
+        is_failing = False
+    finally:
+        closing = (provider.close() for provider in agents.values())
+        ends = await asyncio.gather(*closing, return_exceptions=True)
+        failed = {agent: end for agent, end in zip(agents, ends, strict=True) if isinstance(end, Exception)}
+        for agent, error in failed.items():
+            logger.warning(
+                "The provider of %r, which was served, did not close: %s", agent, error_text(error)
+            )
+    if failed and not is_failing:
+        raise CloseError(f"the providers of {', '.join(failed)} did not close", [*failed.values()])
 
 
 class _EndedError(Exception):

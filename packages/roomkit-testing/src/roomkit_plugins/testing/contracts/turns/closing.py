@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, override
 
-from roomkit.abc.errors import ErrorCode
+import pytest
+
+from roomkit.abc.errors import CloseError, ErrorCode
 from roomkit.models.ai import (
     StreamDone,
     StreamTextDelta,
@@ -27,12 +29,48 @@ from roomkit_plugins.testing.contracts.turns.suite import TurnSuite
 __all__ = ["TurnClosingContract"]
 
 
+class _Unclosable(ScriptedModel):
+    """A provider that cannot be closed."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(says(*PIECES))
+        self._why = why
+
+    @override
+    async def close(self) -> None:
+        raise ConnectionError(self._why)
+
+
 class TurnClosingContract(TurnSuite):
     """A closing executor completes, returns or fails its turns."""
 
     async def test_a_closed_executor_is_not_asked(self, asker: Any, agent: str) -> None:
         await asker.close()
         assert (await failure(read(asker, agent))).error_code is ErrorCode.CONNECTION
+
+    async def test_the_last_user_closes_the_executor(self, asker: Any, server: Any, agent: str) -> None:
+        """Two kits of one process may have agents of one name; one of them may go first."""
+        users = (ScriptedModel(says(*PIECES)), ScriptedModel(says(*PIECES)))
+        async with serving(server, {agent: ScriptedModel(says(*PIECES))}):
+            for user in (*users, users[0]):
+                asker.attach(user)
+            await asker.detach(users[0])
+            await asker.detach(users[0])
+            assert await read(asker, agent) == [*PIECES]
+            await asker.detach(users[1])
+            assert (await failure(read(asker, agent))).error_code is ErrorCode.CONNECTION
+
+    async def test_serving_raises_what_its_providers_raise_when_they_close(
+        self, asker: Any, server: Any, agent: str
+    ) -> None:
+        agents = {f"{agent}-{each}": _Unclosable(f"not {each}") for each in ("a", "b")}
+        async with asyncio.timeout(PATIENCE):
+            task = asyncio.ensure_future(server.serve(agents))
+            assert await read(asker, f"{agent}-a") == [*PIECES]
+            await server.close()
+            with pytest.raises(CloseError) as caught:
+                await task
+        assert [str(error) for error in caught.value.exceptions] == ["not a", "not b"]
 
     async def test_close_lets_running_turns_end(self, made: Callable[..., Any], agent: str) -> None:
         gate, server = asyncio.Event(), made(drain_seconds=PATIENCE)
