@@ -695,6 +695,74 @@ async def test_the_last_wrong_answer_that_was_not_committed_is_refused_as_it_com
         assert (await bank.says(wrong, idempotency_key="m3")).content.body == wrong
 
 
+class _FailsOnce(InMemoryStore):
+    """Refuses one write of those that `is_failing` names, by what they are and what they are about."""
+
+    failing = ""
+
+    def _check(self, step: str) -> None:
+        if step == self.failing:
+            self.failing = ""
+            raise StoreError("the disk is full")
+
+    async def put_value(self, value: Any, **options: Any) -> Any:
+        is_posted = (value.data.get("challenge") or {}).get("posted")
+        self._check("posted" if is_posted else value.key[0])
+        return await super().put_value(value, **options)
+
+    async def set_timer(self, timer: Any) -> None:
+        self._check(timer.kind.rpartition(".")[2])
+        await super().set_timer(timer)
+
+    async def create_room(self, room: Any, **options: Any) -> Any:
+        self._check("room")
+        return await super().create_room(room, **options)
+
+    async def commit(self, commit: Commit) -> Committed:
+        if commit.room_id.startswith("code-"):
+            self._check("event" if any(is_code(each) for each in commit.entries) else "binding")
+        return await super().commit(commit)
+
+
+def is_code(entry: Any) -> bool:
+    return bool(getattr(getattr(entry, "event", entry).content, "kind", "") == "verification_code")
+
+
+@pytest.mark.parametrize("failing", ["code", "verification-expire", "room", "binding", "event", "posted"])
+async def test_a_code_that_was_not_sent_is_sent_by_the_next_call(failing: str) -> None:
+    """A call may break off, such as with its worker, between the challenge and its sending."""
+    store = _FailsOnce()
+    kit = RoomKit(store, clock=VirtualClock(), identity_resolver=MockIdentityResolver(PEOPLE))
+    bank = Bank(TRANSFER, "Not now.", TRANSFER, "A code.", TRANSFER, "Done.", kit=kit)
+    async with bank.kit:
+        await bank.open()
+        store.failing = failing
+        await bank.says("send")
+        assert store.failing == ""
+        assert len(bank.codes) == (failing == "posted")
+        await bank.says("again, please")
+        assert len(bank.codes) == 1
+        assert "A code was sent to them" in repr(bank.model.calls[3].messages[-1])
+        assert await bank.status() == "pending"
+        await bank.says(bank.code)
+        assert bank.transfers == [{"amount": 40}]
+
+
+@pytest.mark.parametrize("failing", ["room", "event"])
+async def test_a_challenge_whose_code_was_sent_late_expires_in_time(failing: str) -> None:
+    store = _FailsOnce()
+    kit = RoomKit(store, clock=VirtualClock(), identity_resolver=MockIdentityResolver(PEOPLE))
+    bank = Bank(TRANSFER, "Not now.", TRANSFER, "A code.", "It came too late.", kit=kit)
+    async with bank.kit:
+        await bank.open()
+        store.failing = failing
+        await bank.says("send")
+        await bank.says("again, please")
+        await asyncio.sleep(700)
+        assert "no code came in time" in repr(bank.model.calls[-1].messages[-1])
+        assert await bank.status() == "expired"
+
+
 async def test_a_verification_is_of_one_organization() -> None:
     """An identity of that id in another organization, or in none, is another person."""
     ann = ANN.replace(organization_id="acme")

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import InvalidInputError, RoomAlreadyExistsError, RoomNotFoundError
+from roomkit.abc.errors import (
+    InvalidInputError,
+    RoomAlreadyExistsError,
+    RoomClosedError,
+    RoomNotFoundError,
+)
 from roomkit.models.base import new_id
 from roomkit.models.enums import IdentificationStatus
 from roomkit.models.event import SYSTEM_CHANNEL_ID
@@ -147,7 +153,7 @@ class Asking:
         return carrier.normalize(address)
 
     async def send(self, whom: Whom, waiting: Waiting | None = None) -> bool:
-        """Send a code, unless one is under way; return whether it is sent now.
+        """Send a code, unless one is on its way; return whether it is sent now.
 
         Raises InvalidInputError if it cannot be sent, or too many were.
         """
@@ -161,13 +167,21 @@ class Asking:
             waiting=() if waiting is None else (waiting,),
         )
         standing = await self._book.change(whom, lambda before: self._asked(before, challenge, now))
-        if standing.challenge is None or standing.challenge.id != challenge.id:
+        if standing.challenge is None or standing.challenge.posted:
             return False
+        await self._begin(whom, standing.challenge, address)
+        return True
+
+    async def _begin(self, whom: Whom, challenge: Challenge, address: str) -> None:
+        """Have the code of a challenge delivered, and the challenge end in time.
+
+        A call that broke off in here, such as with its worker, is completed by the next one.
+        """
         await self._book.keep_challenge(whom, challenge.id, self._rules.code_ttl)
         await self._outcomes.watch(whom, challenge)
         await self._post(whom, challenge.id, address)
+        await self._book.change(whom, lambda before: before.with_posted(challenge.id))
         await self._outcomes.observe(whom)
-        return True
 
     def _asked(self, before: PersonStanding, challenge: Challenge, now: datetime) -> PersonStanding:
         """Return a standing with a challenge: the one that is open, unless it is old enough for another."""
@@ -188,14 +202,14 @@ class Asking:
     async def _post(self, whom: Whom, challenge_id: str, address: str) -> None:
         """Have the code delivered from a room of its own, so that no one in the conversation sees it."""
         room_id = self._outcomes.room_of(challenge_id)
-        try:
+        with suppress(RoomAlreadyExistsError):
             await self._kit.create_room(room_id, organization_id=whom.organization_id, retention="1d")
-        except RoomAlreadyExistsError:
-            return
-        await self._kit.attach_channel(room_id, CODE_DESK, address=address)
-        await self._kit.send_event(
-            room_id, SYSTEM_CHANNEL_ID, code_event(room_id, challenge_id), wait="committed"
-        )
+        with suppress(RoomClosedError):  # the challenge is over
+            if not await self._kit.list_bindings(room_id):
+                await self._kit.attach_channel(room_id, CODE_DESK, address=address)
+            await self._kit.send_event(
+                room_id, SYSTEM_CHANNEL_ID, code_event(room_id, challenge_id), wait="committed"
+            )
 
 
 def identity_of(person: Participant) -> str | None:

@@ -64,12 +64,16 @@ class Waiting(Record):
 
 
 class Challenge(Record):
-    """A code that a person was asked for. `left` is how many wrong answers it takes; one ends it."""
+    """A code that a person was asked for. `left` is how many wrong answers it takes; one ends it.
+
+    `posted` says that the code is on its way: until then, the next call that finds the challenge sends it.
+    """
 
     id: Key
     asked_at: datetime
     expires_at: datetime
     left: Int = Field(ge=0)
+    posted: bool = False
     digests: tuple[Text, ...] = ()
     waiting: tuple[Waiting, ...] = ()
 
@@ -163,6 +167,13 @@ class PersonStanding(Record):
         assert self.challenge is not None
         after = tuple(dict.fromkeys((*self.challenge.waiting, waiting)))
         return self.replace(challenge=self.challenge.replace(waiting=after[-MAX_WAITING:]))
+
+    def with_posted(self, challenge_id: str) -> PersonStanding:
+        """Return it with the code of that challenge on its way."""
+        challenge = self.challenge
+        if challenge is None or challenge.id != challenge_id:
+            return self
+        return self.replace(challenge=challenge.replace(posted=True))
 
     def with_code(self, challenge_id: str, digest: str, now: datetime) -> PersonStanding | None:
         """Return it with one more code of a challenge; None if that is over."""
