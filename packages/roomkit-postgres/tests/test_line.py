@@ -166,6 +166,33 @@ async def test_an_order_that_was_under_way_when_the_connection_broke_has_time_fo
     assert await order.outcome == 1
 
 
+async def test_orders_of_a_broken_connection_are_repeated_before_later_ones(
+    line: Line[Order], crew: _Crew
+) -> None:
+    """In the order of their submission, however long they were under way."""
+    await done(line)
+    perform, performed = crew.perform, list[Order]()
+
+    async def breaks(connection: Connection, orders: Sequence[Order]) -> None:
+        crew.perform = noted  # type: ignore[method-assign]
+        orders[0].outcome.set_result(1)
+        line.submit(later)
+        await asyncio.sleep(2 * PATIENCE)
+        raise ConnectionResetError
+
+    async def noted(connection: Connection, orders: Sequence[Order]) -> None:
+        performed.extend(orders)
+        await perform(connection, orders)
+
+    crew.perform = breaks  # type: ignore[method-assign]
+    orders = [Order(is_repeatable=True) for _ in range(3)]
+    later = Order(is_repeatable=False)
+    for order in orders:
+        line.submit(order)
+    assert await asyncio.gather(*(each.outcome for each in (*orders, later))) == [1] * 4
+    assert performed == [*orders[1:], later]
+
+
 async def test_an_order_that_fails_on_each_connection_is_not_repeated_for_ever(
     server: _Server, crew: _Crew
 ) -> None:
