@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
+from roomkit.abc.memory import MemoryRequest, MemoryResult
 from roomkit.models.ai import (
     AIImagePart,
     AIMessage,
@@ -19,10 +20,11 @@ from roomkit.models.ai import (
 from roomkit.models.content import CompositeContent, TextContent
 from roomkit.models.enums import EventStatus
 from roomkit.models.event import Amendment
-from roomkit.models.generation import AIContext
+from roomkit.models.generation import AIContext, AIResponse
 from roomkit_plugins.ai import (
     BudgetAwareMemory,
     CompactingMemory,
+    RetrievalMemory,
     SlidingWindowMemory,
     estimate_context_tokens,
     estimate_tokens,
@@ -168,6 +170,33 @@ async def test_wrapping_memories_pass_everything_on(room):
         assert (len(inner.ingest_calls), len(inner.clear_calls), inner.closed) == (1, 1, True)
 
 
+@pytest.mark.parametrize("length", [1, 100], ids=["all fits", "some fits"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda inner: BudgetAwareMemory(inner, 200),
+        lambda inner: CompactingMemory(inner, MockAIProvider(), 200),
+        lambda inner: RetrievalMemory(inner),
+    ],
+    ids=["budget-aware", "compacting", "retrieval"],
+)
+async def test_requests_of_a_wrapped_memory_are_handed_on(room, wrap, length):
+    """The turn that needed them has their usage and their cost."""
+
+    class Asking(MockMemoryProvider):
+        providers = (MockAIProvider(),)
+
+        async def retrieve(self, *_, **__):
+            return MemoryResult((), room.events[:-1], (request,))
+
+    (inner,) = Asking.providers
+    request = MemoryRequest(inner, AIContext(), AIResponse(content="x"))
+    say(room, 20, length=length)
+    memory = wrap(Asking())
+    assert (await recall(memory, room)).requests[0] is request
+    assert memory.providers[-1] is inner
+
+
 # -- summaries ----------------------------------------------------------------------------------
 
 
@@ -286,6 +315,16 @@ async def test_without_a_summary_the_gap_is_told(room, caplog, down):
     assert "secret" not in caplog.text
     assert "They greeted." in (await recall(memory, room)).messages[0].content
     assert len(model.calls) == 2
+
+
+async def test_a_summary_without_a_word_is_none(room):
+    """It would drop the messages in silence; the request is counted all the same."""
+    say(room, 20, length=40)
+    memory, model = compacting(" ", "They greeted.")
+    result = await recall(memory, room)
+    assert result.messages[0].content == "[14 earlier messages are not shown.]"
+    assert [each.provider for each in result.requests] == [model]
+    assert "They greeted." in (await recall(memory, room)).messages[0].content
 
 
 async def test_rooms_and_agents_have_summaries_of_their_own(room):

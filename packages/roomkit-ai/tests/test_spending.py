@@ -11,9 +11,18 @@ from roomkit.kernel.kit import RoomKit
 from roomkit.models.content import TextContent
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.steering import Cancel
-from roomkit_plugins.ai import AIChannel, BudgetError, ModelPrice, cost_of_room
+from roomkit.models.telemetry import Attr, SpanKind
+from roomkit_plugins.ai import (
+    AIChannel,
+    BudgetAwareMemory,
+    BudgetError,
+    CompactingMemory,
+    ModelPrice,
+    SlidingWindowMemory,
+    cost_of_room,
+)
 from roomkit_plugins.ai.spending import cost_of
-from roomkit_plugins.testing import MockAIProvider, RecordingChannel
+from roomkit_plugins.testing import MockAIProvider, MockTelemetryProvider, RecordingChannel
 
 pytestmark = pytest.mark.virtual_time
 
@@ -198,3 +207,78 @@ async def test_an_answer_that_ended_in_the_middle_counts_for_the_budget_of_its_r
             last = await say()
         assert isinstance(last.error, BudgetError)
         assert len(provider.calls) < 5
+
+
+# -- requests of memories -----------------------------------------------------------------------
+
+SUMMARY = ModelPrice(input=20.0, output=100.0)
+
+
+class Summariser(MockAIProvider):
+    """A model of its own name, for which a request costs ten times as much."""
+
+    model_name = "summariser"
+
+
+class Summarised:
+    """A room whose agent summarises at every message from the third on."""
+
+    def __init__(self, kit, streaming, **options):
+        self.kit = kit
+        self.model, self.summariser = MockAIProvider(["Hello."], streaming=streaming), Summariser(["Short."])
+        memory = CompactingMemory(SlidingWindowMemory(), self.summariser, 60, 0.1, 0.0, 1, 0)
+        given = {"prices": {**PRICES, "summariser": SUMMARY}, **options}
+        kit.register_channel(RecordingChannel("web", streaming=streaming))
+        kit.register_channel(AIChannel("agent", self.model, memory=BudgetAwareMemory(memory, 9999), **given))
+
+    async def say(self, *texts):
+        await self.kit.create_room("r1")
+        for channel in ("web", "agent"):
+            await self.kit.attach_channel("r1", channel)
+        for text in texts:
+            message = InboundMessage(channel_id="web", sender_id="ann", content=TextContent(body=text))
+            result = await self.kit.process_inbound(message, room_id="r1")
+        return result
+
+    async def generations(self):
+        return [each.generation for each in await self.kit.get_timeline("r1") if each.generation]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_summary_is_part_of_its_turn(streaming):
+    """The usage and cost of the turn include it, and so does the cost of the room; it is a span."""
+    telemetry = MockTelemetryProvider()
+    async with RoomKit(telemetry=telemetry) as kit:
+        room = Summarised(kit, streaming, max_room_cost=1.0)
+        await room.say("Hi", "a word " * 20, "Yes?")
+        assert [len(room.summariser.calls), len(room.model.calls)] == [1, 3]
+        *_, last = await room.generations()
+        assert last.cost == pytest.approx(11 * REQUEST)
+        assert last.usage["input_tokens"] == 20
+        assert cost_of_room(await kit.get_room("r1")) == pytest.approx(13 * REQUEST)
+    spans = telemetry.get_spans(SpanKind.LLM_GENERATE)
+    assert [each.attributes[Attr.MODEL] for each in spans] == ["mock", "mock", "summariser", "mock"]
+    assert spans[2].attributes[Attr.LLM_INPUT_TOKENS] == 10
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_no_summary_is_asked_for_beyond_the_budget_of_a_room(streaming):
+    async with RoomKit() as kit:
+        room = Summarised(kit, streaming, max_room_cost=12.5 * REQUEST, error_reply="Sorry.")
+        last = await room.say("Hi", "a word " * 20, *["Yes?"] * 3)
+        assert isinstance(last.error, BudgetError)
+        assert [len(room.summariser.calls), len(room.model.calls)] == [1, 3]
+        assert (await kit.get_timeline("r1"))[-1].content.body == "Sorry."
+
+
+async def test_a_summary_whose_price_is_not_known_makes_the_cost_unknown():
+    async with RoomKit() as kit:
+        room = Summarised(kit, False, prices=PRICES)
+        await room.say("Hi", "a word " * 20, "Yes?")
+        costs = [each.cost for each in await room.generations()]
+        assert costs == [pytest.approx(REQUEST), pytest.approx(REQUEST), None]
+
+
+def test_a_budget_needs_the_price_of_a_memorys_model():
+    with pytest.raises(InvalidInputError, match=r"price of 'summariser' is not known"):
+        Summarised(RoomKit(), False, prices=PRICES, max_room_cost=1.0)

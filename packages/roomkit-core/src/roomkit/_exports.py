@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from roomkit.abc.log import get_logger as get_logger
     from roomkit.abc.media import MediaStore as MediaStore
     from roomkit.abc.memory import MemoryProvider as MemoryProvider
+    from roomkit.abc.memory import MemoryRequest as MemoryRequest
     from roomkit.abc.memory import MemoryResult as MemoryResult
     from roomkit.abc.messenger import MessengerProvider as MessengerProvider
     from roomkit.abc.moved import busy_room as busy_room
@@ -1096,6 +1097,7 @@ HOMES = {
     "MediaTypeRefusedError": "roomkit.abc.errors",
     "MediaUse": "roomkit.abc.store.media",
     "MemoryProvider": "roomkit.abc.memory",
+    "MemoryRequest": "roomkit.abc.memory",
     "MemoryResult": "roomkit.abc.memory",
     "MessengerChannel": "roomkit_plugins.messenger",
     "MessengerConfig": "roomkit_plugins.messenger",

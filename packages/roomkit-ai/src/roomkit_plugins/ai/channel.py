@@ -48,7 +48,7 @@ from roomkit_plugins.ai.parking import continue_from
 from roomkit_plugins.ai.providers import check_providers, checked_schema, diagnosed
 from roomkit_plugins.ai.schema import thawed
 from roomkit_plugins.ai.signals import Signals
-from roomkit_plugins.ai.spending import RoomCosts, check_prices, spending_for
+from roomkit_plugins.ai.spending import RoomCosts, Spending, check_prices, spending_for
 from roomkit_plugins.ai.tools import (
     NO_OFFER,
     NO_TOOLS,
@@ -170,7 +170,8 @@ class AIChannel(Channel):
         check_providers(channel_id, provider, *self._fallbacks)
         self.response_schema = checked_schema(channel_id, response_schema, self.provider)
         if max_turn_cost is not None or max_room_cost is not None:
-            check_prices(channel_id, self._options.prices, provider, *self._fallbacks)
+            asked = () if memory is None else memory.providers
+            check_prices(channel_id, self._options.prices, provider, *self._fallbacks, *asked)
         self._room_costs = RoomCosts()
         self.memory = memory or SlidingWindowMemory(max_context_events)
         self.tool_handler = tool_handler
@@ -358,7 +359,10 @@ class AIChannel(Channel):
         offer = await self._offer(view.room) if self.tool_providers else NO_OFFER
         toolbox = self._toolbox(own, further, role, offer)
         is_noted = parked is None and not context.speculative
-        memory = await self._recall(event, binding, view, is_noted=is_noted)
+        spending = (
+            spending_for(self._options, binding.room_id, self._room_costs) if self._options.prices else None
+        )
+        memory = await self._recall(event, binding, view, spending, is_noted=is_noted)
         vision = self.provider.supports_vision
         first = conversation(event, binding, view, memory, self._transcripts.of(binding, view, vision=vision))
         if not first.messages:
@@ -385,7 +389,9 @@ class AIChannel(Channel):
                 self.response_schema if settings.response_schema is None else self._shape(settings)
             ),
         )
-        turn = self._turn(event, binding, request, first.messages, toolbox, role)
+        turn = self._turn(event, binding, request, first.messages, toolbox, role, spending)
+        for each in memory.requests:
+            turn.count(each.response.usage.items())
         if first.is_legal and parked is None:
             turn.call_ids = set()
         if context.speculative:
@@ -423,6 +429,7 @@ class AIChannel(Channel):
         messages: list[AIMessage],
         toolbox: Toolbox,
         role: ParticipantRole | None,
+        spending: Spending | None,
     ) -> Turn:
         loop_id, room_id, services = new_id(), binding.room_id, self.services
         return Turn(
@@ -446,7 +453,7 @@ class AIChannel(Channel):
             services=services,
             signals=Signals(services, room_id=room_id, channel_id=self.channel_id, loop_id=loop_id),
             error_reply=self.error_reply,
-            spending=spending_for(self._options, room_id, self._room_costs) if self._options.prices else None,
+            spending=spending,
         )
 
     def _toolbox(
@@ -464,18 +471,30 @@ class AIChannel(Channel):
         return Toolbox(offered, handler=self.tool_handler, policy=policy, offer=offer)
 
     async def _recall(
-        self, event: RoomEvent, binding: ChannelBinding, view: RoomContext, *, is_noted: bool
+        self,
+        event: RoomEvent,
+        binding: ChannelBinding,
+        view: RoomContext,
+        spending: Spending | None,
+        *,
+        is_noted: bool,
     ) -> MemoryResult:
         """Return the memory's answer; the memory takes note of the event, if `is_noted`."""
         room_id = binding.room_id
-        retrieved = self.memory.retrieve(room_id, event, view, channel_id=self.channel_id)
-        found = await in_time(retrieved, self._options.tool_loop_timeout_seconds or None, self._late_memory)
+        if spending is not None and self.memory.providers and await spending.exceeded():
+            found = MemoryResult()  # its models are not asked; the turn ends before its first request
+        else:
+            retrieved = self.memory.retrieve(room_id, event, view, channel_id=self.channel_id)
+            seconds = self._options.tool_loop_timeout_seconds or None
+            found = await in_time(retrieved, seconds, self._late_memory)
         if is_noted and getattr(self.memory.ingest, "__func__", None) is not MemoryProvider.ingest:
             await self._ingest(event, room_id)
         if not isinstance(found, MemoryResult):
             raise mistyped(
                 f"memory {type(self.memory).__name__}", "what retrieve() returned", found, MemoryResult
             )
+        if spending is not None:
+            await spending.add_all(found.requests)
         return found
 
     async def _ingest(self, event: RoomEvent, room_id: str) -> None:

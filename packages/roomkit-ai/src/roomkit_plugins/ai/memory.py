@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError
@@ -54,6 +55,11 @@ class WrappingMemory(MemoryProvider):
 
     def __init__(self, inner: MemoryProvider) -> None:
         self.inner = inner
+
+    @property
+    def providers(self) -> Sequence[AIProvider]:
+        """The providers that the inner memory asks."""
+        return self.inner.providers
 
     def bind(self, services: Services) -> None:
         """Hand the kit's services to the inner memory."""
@@ -111,7 +117,7 @@ class BudgetAwareMemory(WrappingMemory):
         left = self.budget - of_messages(found.messages) - of_event(current_event)
         costs = await self._counter.costs(history, left)
         kept = newest_that_fit(history, left, at_least=self.min_events, costs=costs)
-        return MemoryResult(found.messages, kept)
+        return replace(found, events=kept)
 
     @property
     def counter_failures(self) -> int:

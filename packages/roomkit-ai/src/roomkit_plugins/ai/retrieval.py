@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError
-from roomkit.abc.memory import MemoryResult
 from roomkit.authoring.conversation import attributed
 from roomkit.models.ai import AIMessage
 from roomkit.models.content import text_of
@@ -20,7 +20,7 @@ from roomkit_plugins.ai.tokens import of_messages
 from roomkit_plugins.ai.transcript import Transcript
 
 if TYPE_CHECKING:
-    from roomkit.abc.memory import MemoryProvider
+    from roomkit.abc.memory import MemoryProvider, MemoryResult
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
 
@@ -82,12 +82,12 @@ class RetrievalMemory(WrappingMemory):
         shown = {current_event.id, *(event.id for event in window)}
         newest = await context.history(len(shown) + 1)
         if context.reader is None or shown.issuperset(event.id for event in newest):
-            return MemoryResult(known.messages, window)
+            return replace(known, events=window)
         words = self._rarity(current_event, window)
         found = await context.search(" ".join(words), CANDIDATES + len(shown)) if words else ()
         ranked = _ranked([event for event in found if event.id not in shown], words)
         said = _Earlier(context, self.max_events, self.max_tokens).chosen(ranked, current_event)
-        return MemoryResult([*known.messages, *said], window)
+        return replace(known, messages=[*known.messages, *said], events=window)
 
     def _rarity(self, event: RoomEvent, window: Sequence[RoomEvent]) -> Mapping[str, float]:
         """Return the words to look for, each with how much it says."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import InvalidInputError, RoomClosedError, RoomNotFoundError
@@ -12,8 +13,9 @@ from roomkit_plugins.ai.tokens import estimate_context_tokens, estimate_tokens
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
+    from roomkit.abc.memory import MemoryRequest
     from roomkit.abc.services import Services
-    from roomkit.models.generation import AIContext
+    from roomkit.models.generation import AIContext, AIResponse
     from roomkit.models.room import Room
     from roomkit_plugins.ai.config import AIChannelConfig
     from roomkit_plugins.ai.prices import ModelPrice
@@ -124,20 +126,26 @@ class Spending:
         """What the turn cost so far; None if that is not known."""
         return self._spent if self._is_known and self._under_way is None else None
 
-    async def check(self) -> None:
-        """Raise BudgetError if nothing more may be spent."""
+    async def exceeded(self) -> BudgetError | None:
+        """Return the error of a turn that may spend nothing more; None while it may."""
         if self._max_turn is not None and self._spent >= self._max_turn:
-            raise BudgetError(
+            return BudgetError(
                 f"the turn in room {self._room_id!r} has spent {self._spent:.6g} of max_turn_cost "
                 f"{self._max_turn:g}; raise it, or give the agent less to do"
             )
         if self._max_room is None:
-            return
+            return None
         total = await self._room_costs.total(self._room_id)
-        if total >= self._max_room:
-            raise BudgetError(
-                f"room {self._room_id!r} has spent {total:.6g} of max_room_cost {self._max_room:g}; raise it"
-            )
+        if total < self._max_room:
+            return None
+        return BudgetError(
+            f"room {self._room_id!r} has spent {total:.6g} of max_room_cost {self._max_room:g}; raise it"
+        )
+
+    async def check(self) -> None:
+        """Raise BudgetError if nothing more may be spent."""
+        if (error := await self.exceeded()) is not None:
+            raise error
 
     def begin(self, provider: AIProvider, request: AIContext, text: Callable[[], str]) -> None:
         """Note that a request is being answered; `text` returns the answer so far."""
@@ -157,6 +165,12 @@ class Spending:
         self._spent += cost
         if self._max_room is not None:
             await self._room_costs.add(self._room_id, unpaid)
+
+    async def add_all(self, requests: Iterable[MemoryRequest]) -> None:
+        """Count requests that the turn's memory has made."""
+        for each in requests:
+            self.begin(each.provider, each.context, partial(_said, each.response))
+            await self.add(each.response.usage)
 
     def break_off(self) -> None:
         """Count the request under way, if there is one: the vendor will not say what it cost."""
@@ -186,6 +200,10 @@ def spending_for(options: AIChannelConfig, room_id: str, room_costs: RoomCosts) 
         max_room=options.max_room_cost,
         room_costs=room_costs,
     )
+
+
+def _said(response: AIResponse) -> str:
+    return response.content or ""
 
 
 def _estimate(price: ModelPrice, request: AIContext, text: str) -> float:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import ProviderError
 from roomkit.abc.log import get_logger
-from roomkit.abc.memory import MemoryResult
+from roomkit.abc.memory import MemoryRequest
 from roomkit.authoring.conversation import attributed
 from roomkit.models.ai import AIMessage
 from roomkit.models.channel import ChannelBinding
@@ -20,14 +20,18 @@ from roomkit.models.generation import AIContext
 from roomkit_plugins.ai.counting import TokenCounter
 from roomkit_plugins.ai.history import history_of
 from roomkit_plugins.ai.memory import WrappingMemory, newest_that_fit, usable_budget
+from roomkit_plugins.ai.providers import check_response
+from roomkit_plugins.ai.signals import Signals
 from roomkit_plugins.ai.tokens import of_event, of_messages
 from roomkit_plugins.ai.transcript import Transcript
 
 if TYPE_CHECKING:
     from roomkit.abc.ai import AIProvider
-    from roomkit.abc.memory import MemoryProvider
+    from roomkit.abc.memory import MemoryProvider, MemoryResult
+    from roomkit.abc.services import Services
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
+    from roomkit.models.generation import AIResponse
 
 __all__ = ["CompactingMemory"]
 
@@ -62,7 +66,8 @@ class CompactingMemory(WrappingMemory):
     when more events leave the window, made afresh when an event it covers is seen to have changed,
     and in any case `summary_cache_ttl_seconds` after it was begun. When the provider fails, a note says that
     messages are missing. The newest `min_events` are always shown. `counter` is as in `BudgetAwareMemory`.
-    `provider` and `counter` are not closed here.
+    What a summary took is part of the usage and the cost of the turn that needed it, and a span of its
+    trace. `provider` and `counter` are not closed here.
     """
 
     def __init__(
@@ -86,6 +91,17 @@ class CompactingMemory(WrappingMemory):
         self.budget = usable_budget(max_context_tokens, safety_margin_ratio) - reserve_tokens
         self.ttl = summary_cache_ttl_seconds
         self._summaries: OrderedDict[tuple[str, str | None], Summary] = OrderedDict()  # bound: MAX_ROOMS
+        self._services: Services | None = None
+
+    @property
+    def providers(self) -> Sequence[AIProvider]:
+        """The one that summarises, and those that the inner memory asks."""
+        return (self.provider, *self.inner.providers)
+
+    def bind(self, services: Services) -> None:
+        """Take the kit's services, for the spans of summaries, and hand them to the inner memory."""
+        self._services = services
+        super().bind(services)
 
     async def retrieve(
         self,
@@ -105,15 +121,21 @@ class CompactingMemory(WrappingMemory):
         start = _overlap(summary, events) if summary else 0
         costs = await self._counter.costs(events, budget)
         cost = sum(costs[start:]) + (self.summary_tokens if summary else 0)
+        made: list[MemoryRequest] = []  # bound: one
         if cost > budget:
             cut = self._cut(events, costs, start, budget)
             if cut > start:
                 lines = _lines(events[start:cut], context, reader)
-                summary = await self._summarise(summary, lines, events[:cut])
+                summary = await self._summarise(key, summary, lines, events[:cut], made)
                 self._remember(key, summary)
             start = cut
         said = [AIMessage(role="user", content=summary.text)] if summary else []
-        return MemoryResult([*found.messages, *said], events[start:])
+        return replace(
+            found,
+            messages=[*found.messages, *said],
+            events=events[start:],
+            requests=(*found.requests, *made),
+        )
 
     @property
     def counter_failures(self) -> int:
@@ -150,9 +172,17 @@ class CompactingMemory(WrappingMemory):
         return len(events) - len(newest_that_fit(tail, left, at_least=self.min_events, costs=costs))
 
     async def _summarise(
-        self, before: Summary | None, lines: Sequence[str], covered: Sequence[RoomEvent]
+        self,
+        key: tuple[str, str | None],
+        before: Summary | None,
+        lines: Sequence[str],
+        covered: Sequence[RoomEvent],
+        made: list[MemoryRequest],
     ) -> Summary:
-        """Return a summary of what `before` says and of `lines`, which covers the events `covered`."""
+        """Return a summary of what `before` says and of `lines`, which covers the events `covered`.
+
+        The request is added to those that were `made`, if it was answered.
+        """
         known = [before.text] if before else []
         request = AIContext(
             messages=[AIMessage(role="user", content="\n".join([*known, *lines]))],
@@ -161,13 +191,40 @@ class CompactingMemory(WrappingMemory):
         )
         covers = tuple(map(_mark, covered))
         try:
-            response = await self.provider.generate(request)
+            response = await self._ask(key, request)
         except Exception as error:  # noqa: BLE001 - a note that messages are missing is better than no answer
-            reason = error.error_code if isinstance(error, ProviderError) else type(error).__name__
-            logger.warning("no summary from %s: %s", self.provider.name, reason)
-            return Summary(f"[{len(covers)} earlier messages are not shown.]", covers, 0)
+            reason = str(error.error_code) if isinstance(error, ProviderError) else type(error).__name__
+            return self._missing(covers, reason)
+        made.append(MemoryRequest(self.provider, request, response))
+        if not (response.content or "").strip():
+            return self._missing(covers, "it said nothing")
         expires = before.expires if before else asyncio.get_running_loop().time() + self.ttl
         return Summary(f"[Summary of the conversation so far]\n{response.content}", covers, expires)
+
+    async def _ask(self, key: tuple[str, str | None], request: AIContext) -> AIResponse:
+        """Make one request, in a span of the trace. Raises what the provider raises, and ForeignCodeError."""
+        room_id, channel_id = key
+        signals = Signals(self._services, room_id=room_id, channel_id=channel_id or "", loop_id="")
+        span = signals.generation_started(self.provider, tools=0, streaming=False)
+        if span is not None:
+            request.trace_parent = signals.trace_parent(span)
+        usage: Mapping[str, int] = {}
+        failed: str | None = "Cancelled"
+        try:
+            response = await self.provider.generate(request)
+            check_response(response, self.provider, channel_id or "")
+            usage, failed = response.usage, None
+            return response
+        except Exception as error:
+            failed = type(error).__name__
+            raise
+        finally:
+            signals.generation_ended(span, usage, failed)
+
+    def _missing(self, covers: tuple[Mark, ...], reason: str) -> Summary:
+        """Return what is shown in place of a summary that could not be made; it is not kept."""
+        logger.warning("no summary from %s: %s", self.provider.name, reason)
+        return Summary(f"[{len(covers)} earlier messages are not shown.]", covers, 0)
 
 
 def _mark(event: RoomEvent) -> Mark:

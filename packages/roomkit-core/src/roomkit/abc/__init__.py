@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from roomkit.abc.log import get_logger as get_logger
     from roomkit.abc.media import MediaStore as MediaStore
     from roomkit.abc.memory import MemoryProvider as MemoryProvider
+    from roomkit.abc.memory import MemoryRequest as MemoryRequest
     from roomkit.abc.memory import MemoryResult as MemoryResult
     from roomkit.abc.messenger import MessengerProvider as MessengerProvider
     from roomkit.abc.moved import busy_room as busy_room
@@ -470,6 +471,7 @@ else:
             "MediaTypeRefusedError",
             "MediaUse",
             "MemoryProvider",
+            "MemoryRequest",
             "MemoryResult",
             "MessengerProvider",
             "MixerProvider",

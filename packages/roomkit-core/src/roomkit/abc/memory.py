@@ -9,20 +9,36 @@ from typing import TYPE_CHECKING
 from roomkit._dataclasses import dataclass
 
 if TYPE_CHECKING:
+    from roomkit.abc.ai import AIProvider
     from roomkit.abc.services import Services
     from roomkit.models.ai import AIMessage
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
+    from roomkit.models.generation import AIContext, AIResponse
 
-__all__ = ["MemoryProvider", "MemoryResult"]
+__all__ = ["MemoryProvider", "MemoryRequest", "MemoryResult"]
+
+
+@dataclass(slots=True, frozen=True)
+class MemoryRequest:
+    """A request that a memory has made of a model, and the answer: usage and cost of the turn include it."""
+
+    provider: AIProvider
+    context: AIContext
+    response: AIResponse
 
 
 @dataclass(slots=True, frozen=True)
 class MemoryResult:
-    """The history put before the current event: ready `messages` first, then `events`, oldest first."""
+    """The history put before the current event: ready `messages` first, then `events`, oldest first.
+
+    `requests` are those that were made for it. A memory that wraps another one hands its requests on:
+    `dataclasses.replace(found, events=...)` does.
+    """
 
     messages: Sequence[AIMessage] = ()
     events: Sequence[RoomEvent] = ()
+    requests: Sequence[MemoryRequest] = ()
 
 
 class MemoryProvider(ABC):
@@ -32,6 +48,11 @@ class MemoryProvider(ABC):
     def name(self) -> str:
         """The provider's component name."""
         return type(self).__name__
+
+    @property
+    def providers(self) -> Sequence[AIProvider]:
+        """The providers whose models the memory asks: an agent with a budget needs their prices."""
+        return ()
 
     def bind(self, services: Services) -> None:
         """Take the services of the agent's kit; synchronous, without I/O, and once for each agent of it.
