@@ -83,6 +83,15 @@ BUTTONS = ({"text": "Yes", "type": "reply", "payload": "y"},)
         ),
         ({"max_rich_length": 5}, RichContent(body="long enough"), None),
         (
+            {"supports_text_with_cards": False},
+            RichContent(body="Look", buttons=BUTTONS, cards=({"title": "Hat"},), quick_replies=("Yes",)),
+            [
+                RichContent(body="Look", buttons=BUTTONS),
+                RichContent(body="", plain_text="", cards=({"title": "Hat"},), quick_replies=("Yes",)),
+            ],
+        ),
+        ({"supports_text_with_cards": False}, RichContent(body="", cards=({"title": "Hat"},)), None),
+        (
             {"max_length": 8},
             RichContent(body="<b>A</b> &amp; B is C", format="html", buttons=BUTTONS),
             ["A & B is", RichContent(body="C", format="html", plain_text="C", buttons=BUTTONS)],
@@ -105,7 +114,11 @@ def test_each_message_is_what_the_vendor_takes(limits: Any, content: Any, parts:
 def test_no_word_file_or_choice_is_lost_in_parts(content: Any, most: int, caption: int) -> None:
     """Whatever the limits; the parts are messages of their own, in order."""
     binding = of_capabilities(
-        max_length=most, max_caption_length=caption, max_rich_length=most, supports_composite=False
+        max_length=most,
+        max_caption_length=caption,
+        max_rich_length=most,
+        supports_composite=False,
+        supports_text_with_cards=False,
     )
     parts = in_parts(content, binding, None)
     assert not any(isinstance(part, CompositeContent) for part in parts)

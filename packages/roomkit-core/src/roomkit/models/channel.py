@@ -94,6 +94,11 @@ class ChannelCapabilities(Record):
     """Of a button and of a quick reply."""
     supports_cards: bool = False
     max_cards: Int | None = Field(default=None, gt=0)
+    max_card_title_length: Int | None = Field(default=None, gt=0)
+    max_card_description_length: Int | None = Field(default=None, gt=0)
+    max_card_buttons: Int | None = Field(default=None, gt=0)
+    supports_text_with_cards: bool = True
+    """Whether cards and a body go in one message; else the body, with its buttons, goes before them."""
     supports_quick_replies: bool = False
     max_quick_replies: Int | None = Field(default=None, gt=0)
     supports_media: bool = False

@@ -37,7 +37,22 @@ def in_parts(content: EventContent, binding: ChannelBinding, takes: Takes | None
     """
     capabilities = binding.capabilities
     singles = [content] if capabilities.supports_composite else _singly(content, capabilities)
-    return [part for single in singles for part in _in_length(single, binding, takes)]
+    return [
+        part
+        for single in singles
+        for each in _cards_apart(single, capabilities)
+        for part in _in_length(each, binding, takes)
+    ]
+
+
+def _cards_apart(content: EventContent, capabilities: ChannelCapabilities) -> list[EventContent]:
+    """Return a formatted text and its cards as two messages, where the vendor shows them apart."""
+    is_both = isinstance(content, RichContent) and content.cards and (content.body or content.buttons)
+    if not is_both or capabilities.supports_text_with_cards:
+        return [content]
+    assert isinstance(content, RichContent)
+    said = content.replace(cards=(), quick_replies=())
+    return [said, content.replace(body="", plain_text="", buttons=())]
 
 
 def _singly(content: EventContent, capabilities: ChannelCapabilities) -> list[EventContent]:

@@ -82,9 +82,25 @@ def _replies_shown(replies: Sequence[str], capabilities: ChannelCapabilities) ->
 def _cards_shown(cards: Sequence[Mapping[str, Any]], capabilities: ChannelCapabilities) -> int:
     if not capabilities.supports_cards:
         return 0
-    longest = capabilities.max_button_text_length
-    labels = [max(map(label_of, buttons_of(card)), key=len, default="") for card in cards]
-    return _fitting(labels, capabilities.max_cards, longest)
+    most = len(cards) if capabilities.max_cards is None else min(capabilities.max_cards, len(cards))
+    too_much = (at for at, card in enumerate(cards[:most]) if not _card_fits(card, capabilities))
+    return next(too_much, most)
+
+
+def _card_fits(card: Mapping[str, Any], capabilities: ChannelCapabilities) -> bool:
+    """Whether the words of a card, and its buttons, are within the channel's limits."""
+    buttons = buttons_of(card)
+    labels = [label_of(button) for button in buttons]
+    return (
+        _is_within(capabilities.max_card_title_length, str(card.get("title") or ""))
+        and _is_within(capabilities.max_card_description_length, str(card.get("description") or ""))
+        and _fitting(labels, capabilities.max_card_buttons, capabilities.max_button_text_length)
+        == len(buttons)
+    )
+
+
+def _is_within(most: int | None, words: str) -> bool:
+    return most is None or len(words) <= most
 
 
 def _fitting(labels: Sequence[str], most: int | None, longest: int | None) -> int:
