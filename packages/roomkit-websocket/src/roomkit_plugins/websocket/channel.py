@@ -317,6 +317,7 @@ class WebSocketChannel(Channel):
 
     async def close(self) -> None:
         """Close the sockets of sessions, and forget every connection: others close theirs. Idempotent."""
+        self._fan_out.finish()
         if self._sessions is not None:
             await self._sessions.close()
         self._connections.clear()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Evict", "FanOut", "Supervise"]
 
 _log = get_logger("roomkit.websocket")
+_SLICE = 250
+"""Connections that one step of the loop writes to: all other work of the process waits that long."""
 
 type Supervise = Callable[[asyncio.Task[None], str], None]
 """Takes over a task that did not end at once, and waits for its end."""
@@ -117,16 +119,25 @@ class _Gathered:
 
 
 class _Round:
-    """One frame on its way to an audience; `carrier` is the task that takes it round, while it does."""
+    """One frame on its way to an audience; `carrier` is the task that takes it round, while it does.
 
-    __slots__ = ("audience", "carrier", "frame", "place", "taken")
+    It is taken no further than to the place `until`.
+    """
+
+    __slots__ = ("audience", "carrier", "frame", "place", "taken", "until")
 
     def __init__(self, audience: Sequence[Connection], frame: Frame) -> None:
         self.audience = audience
         self.frame = frame
         self.place = 0
+        self.until = len(audience)
         self.taken = 0
         self.carrier: asyncio.Task[None] | None = None
+
+    @property
+    def left(self) -> int:
+        """How many connections it has not been taken to."""
+        return len(self.audience) - self.place
 
 
 class FanOut:
@@ -138,6 +149,9 @@ class FanOut:
     step keeps its task, gets a deadline, and the round goes on with another task: so a connection that is
     quick costs a function call, and one that is slow costs the others nothing. Later frames wait in its
     bounded backlog, in order.
+
+    A large audience is written to in slices, and the loop runs other work in between; a room's later frames
+    follow in order. Only sends that never wait are all called in one step.
 
     A connection is evicted as `timeout` when a send takes longer than `send_timeout` seconds, as
     `overflow` when more than `backlog` frames wait, as `failures` after `max_failures` in a row. Raises
@@ -165,23 +179,92 @@ class FanOut:
         self._send_timeout = send_timeout
         self._backlog = backlog
         self._max_failures = max_failures
+        self._rounds: dict[str, deque[_Round]] = {}  # bound: rooms; each: FanOut's backlog
+        """By room, frames that a large audience has not all been sent, and those behind them."""
+        self._carrying: asyncio.Task[None] | None = None
 
     def send(self, audience: Sequence[Connection], frame: Frame) -> int:
         """Send `frame` to every connection; return how many have it, or have it queued. Never waits."""
         round_ = _Round(audience, frame)
+        if self._rounds and frame.room_id in self._rounds:
+            return self._line_up(round_)
+        if len(audience) > _SLICE and not audience[0].is_prompt:
+            return self._begin(round_)
         if audience and (audience[0].write_fn is not None or audience[0].is_prompt):
             at_once(self._carry(round_, None))
-        if round_.place == len(audience):
-            return round_.taken
+        if round_.place < round_.until:
+            self._carry_with_tasks(round_)
+        return round_.taken
+
+    def _begin(self, round_: _Round) -> int:
+        """Send a frame to the first slice of a large audience, and queue the rest; return as `send`."""
+        self._carry_slice(round_)
+        self._rounds[round_.frame.room_id] = deque((round_,))  # bound: FanOut's backlog
+        if self._carrying is None:
+            self._carrying = asyncio.Task(self._carry_rounds())
+            self._supervise(self._carrying, "send to large audiences")
+        return round_.taken + round_.left
+
+    def _line_up(self, round_: _Round) -> int:
+        """Queue a frame behind those of its room; return as `send`.
+
+        Beyond the bound the oldest one is sent now.
+        """
+        if not round_.left:
+            return 0
+        rounds = self._rounds[round_.frame.room_id]
+        rounds.append(round_)
+        if len(rounds) > self._backlog:
+            while rounds[0].left:
+                self._carry_slice(rounds[0])
+            rounds.popleft()
+        return round_.left
+
+    async def _carry_rounds(self) -> None:
+        try:
+            while self._rounds:
+                await asyncio.sleep(0)
+                self._carry_next()
+        finally:
+            self._carrying = None
+            self.finish()  # cancelled as the kit closes: those frames were taken, too
+
+    def _carry_next(self) -> None:
+        """Send the next slice of one room; the rooms take turns."""
+        if not self._rounds:
+            return
+        room_id, rounds = next(iter(self._rounds.items()))
+        self._carry_slice(rounds[0])
+        if not rounds[0].left:
+            rounds.popleft()
+        del self._rounds[room_id]
+        if rounds:
+            self._rounds[room_id] = rounds
+
+    def finish(self) -> None:
+        """Send what is left of every frame now."""
+        while self._rounds:
+            self._carry_next()
+
+    def _carry_slice(self, round_: _Round) -> None:
+        """Take a frame to the next slice of its audience."""
+        audience = round_.audience
+        round_.until = min(round_.place + _SLICE, len(audience))
+        first = audience[round_.place]
+        if first.write_fn is not None or first.is_prompt:
+            at_once(self._carry(round_, None))
+        self._carry_with_tasks(round_)
+
+    def _carry_with_tasks(self, round_: _Round) -> None:
+        """Take a frame on, also to connections that may wait."""
         loop = asyncio.get_running_loop()
-        while round_.place < len(audience):
+        while round_.place < round_.until:
             carrier: asyncio.Task[None] = asyncio.Task(self._carry_on(round_), loop=loop, eager_start=True)
             if carrier.done():
                 continue
             round_.carrier = None
-            self._leave(audience[round_.place - 1], carrier)
+            self._leave(round_.audience[round_.place - 1], carrier)
             round_.taken += 1
-        return round_.taken
 
     def _leave(self, connection: Connection, carrier: asyncio.Task[None]) -> None:
         """Let `carrier` finish with the connection it waits for, within the deadline."""
@@ -199,7 +282,7 @@ class FanOut:
         """Take the frame round; without a task, as far as no send can wait."""
         audience, frame = round_.audience, round_.frame
         streamed = not isinstance(frame, RoomEvent)
-        while round_.place < len(audience):
+        while round_.place < round_.until:
             connection = audience[round_.place]
             if connection.sending or connection.gone:
                 round_.place += 1
