@@ -305,6 +305,8 @@ if TYPE_CHECKING:
     from roomkit.authoring.coroutines import at_once as at_once
     from roomkit.authoring.coroutines import in_time as in_time
     from roomkit.authoring.coroutines import may_wait as may_wait
+    from roomkit.authoring.data_url import InlineFile as InlineFile
+    from roomkit.authoring.data_url import inline_file as inline_file
     from roomkit.authoring.intake import Intake as Intake
     from roomkit.authoring.limits import TokenBucketRateLimiter as TokenBucketRateLimiter
     from roomkit.authoring.opt_out import OPT_OUT_LANGUAGES as OPT_OUT_LANGUAGES
@@ -657,6 +659,11 @@ if TYPE_CHECKING:
     from roomkit_plugins.media import DiskMediaStore as DiskMediaStore
     from roomkit_plugins.media import FetchConfig as FetchConfig
     from roomkit_plugins.media import PinnedFetch as PinnedFetch
+    from roomkit_plugins.messenger import FacebookMessengerProvider as FacebookMessengerProvider
+    from roomkit_plugins.messenger import MessengerChannel as MessengerChannel
+    from roomkit_plugins.messenger import MessengerChannelConfig as MessengerChannelConfig
+    from roomkit_plugins.messenger import MessengerConfig as MessengerConfig
+    from roomkit_plugins.messenger import parse_messenger_webhook as parse_messenger_webhook
     from roomkit_plugins.mistral import MistralAIProvider as MistralAIProvider
     from roomkit_plugins.mistral import MistralConfig as MistralConfig
     from roomkit_plugins.openai import AzureAIConfig as AzureAIConfig
@@ -1053,6 +1060,7 @@ HOMES = {
     "Inbox": "roomkit.abc.services.inbox",
     "InjectMessage": "roomkit.models.steering",
     "InjectedEvent": "roomkit.models.hook",
+    "InlineFile": "roomkit.authoring.data_url",
     "InlineImage": "roomkit.models.ai",
     "Intake": "roomkit.authoring.intake",
     "Interruption": "roomkit.abc.voice.turns",
@@ -1100,6 +1108,7 @@ HOMES = {
     "MemoryRequest": "roomkit.abc.memory",
     "MemoryResult": "roomkit.abc.memory",
     "MessengerChannel": "roomkit_plugins.messenger",
+    "MessengerChannelConfig": "roomkit_plugins.messenger",
     "MessengerConfig": "roomkit_plugins.messenger",
     "MessengerHints": "roomkit.models.hints",
     "MessengerProvider": "roomkit.abc.messenger",
@@ -1598,6 +1607,7 @@ HOMES = {
     "get_logger": "roomkit.abc.log",
     "hits_in": "roomkit.models.searching",
     "in_time": "roomkit.authoring.coroutines",
+    "inline_file": "roomkit.authoring.data_url",
     "international": "roomkit.authoring.addresses",
     "is_bot_added": "roomkit_plugins.teams",
     "is_gate": "roomkit.models.hook",
@@ -1772,7 +1782,7 @@ DISTRIBUTIONS = {
     "roomkit-local-audio": "planned",
     "roomkit-mcp": "built",
     "roomkit-media": "built",
-    "roomkit-messenger": "planned",
+    "roomkit-messenger": "built",
     "roomkit-mistral": "built",
     "roomkit-nats": "planned",
     "roomkit-neonize": "planned",

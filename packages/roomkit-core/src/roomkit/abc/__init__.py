@@ -305,6 +305,8 @@ if TYPE_CHECKING:
     from roomkit.authoring.coroutines import at_once as at_once
     from roomkit.authoring.coroutines import in_time as in_time
     from roomkit.authoring.coroutines import may_wait as may_wait
+    from roomkit.authoring.data_url import InlineFile as InlineFile
+    from roomkit.authoring.data_url import inline_file as inline_file
     from roomkit.authoring.intake import Intake as Intake
     from roomkit.authoring.limits import TokenBucketRateLimiter as TokenBucketRateLimiter
     from roomkit.authoring.opt_out import OPT_OUT_LANGUAGES as OPT_OUT_LANGUAGES
@@ -450,6 +452,7 @@ else:
             "IdentityResolver",
             "InboundRoomRouter",
             "Inbox",
+            "InlineFile",
             "Intake",
             "Interruption",
             "InterruptionConfig",
@@ -675,6 +678,7 @@ else:
             "encode_request",
             "get_logger",
             "in_time",
+            "inline_file",
             "international",
             "label_of",
             "labelled",

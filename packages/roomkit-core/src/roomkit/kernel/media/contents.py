@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
-from urllib.parse import unquote_to_bytes
+from typing import Any
 
 from roomkit.models.content import (
     AudioContent,
@@ -19,7 +16,7 @@ from roomkit.models.content import (
 )
 from roomkit.models.media import MEDIA_SCHEME, MediaRef
 
-__all__ = ["Inline", "id_of", "inline_of", "referred", "urls_of", "with_urls"]
+__all__ = ["id_of", "referred", "urls_of", "with_urls"]
 
 
 def urls_of(content: EventContent) -> Iterator[str]:
@@ -91,25 +88,3 @@ def _card(card: Mapping[str, Any], urls: Mapping[str, str | MediaRef]) -> Mappin
     url = card.get("media_url")
     found = urls.get(url) if isinstance(url, str) else None
     return card if found is None else {**card, "media_url": found if isinstance(found, str) else found.url}
-
-
-class Inline(NamedTuple):
-    """The file in a `data:` URL."""
-
-    mime_type: str
-    data: bytes
-
-
-def inline_of(url: str) -> Inline | None:
-    """Return the file that is in a `data:` URL (RFC 2397); None for one that cannot be read."""
-    head, comma, body = url.partition(",")
-    if not comma:
-        return None
-    mime_type, *parameters = head[len("data:") :].split(";")
-    mime_type = mime_type or "text/plain"
-    if not parameters or parameters[-1].strip().lower() != "base64":
-        return Inline(mime_type, unquote_to_bytes(body))
-    try:
-        return Inline(mime_type, base64.b64decode(unquote_to_bytes(body), validate=True))
-    except binascii.Error:
-        return None

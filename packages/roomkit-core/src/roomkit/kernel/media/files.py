@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from roomkit.abc.errors import InvalidInputError, MediaNotConfiguredError, MediaNotFoundError
 from roomkit.abc.store.media import MediaUse
 from roomkit.abc.store.records import Amend
+from roomkit.authoring.data_url import inline_file
 from roomkit.kernel.flow.merged import successor
-from roomkit.kernel.media.contents import id_of, inline_of, referred, urls_of, with_urls
+from roomkit.kernel.media.contents import id_of, referred, urls_of, with_urls
 from roomkit.models.base import new_id
 from roomkit.models.content import (
     AudioContent,
@@ -119,7 +120,7 @@ class Files:
             return event
         moved: dict[str, str | MediaRef] = {}
         for url, filename in _inline_urls(content):
-            inline = inline_of(url)
+            inline = inline_file(url)
             if inline is not None and url not in moved:
                 data = _whole(inline.data)
                 moved[url] = await self.put(
