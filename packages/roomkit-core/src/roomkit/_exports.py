@@ -659,11 +659,6 @@ if TYPE_CHECKING:
     from roomkit_plugins.media import DiskMediaStore as DiskMediaStore
     from roomkit_plugins.media import FetchConfig as FetchConfig
     from roomkit_plugins.media import PinnedFetch as PinnedFetch
-    from roomkit_plugins.messenger import FacebookMessengerProvider as FacebookMessengerProvider
-    from roomkit_plugins.messenger import MessengerChannel as MessengerChannel
-    from roomkit_plugins.messenger import MessengerChannelConfig as MessengerChannelConfig
-    from roomkit_plugins.messenger import MessengerConfig as MessengerConfig
-    from roomkit_plugins.messenger import parse_messenger_webhook as parse_messenger_webhook
     from roomkit_plugins.mistral import MistralAIProvider as MistralAIProvider
     from roomkit_plugins.mistral import MistralConfig as MistralConfig
     from roomkit_plugins.openai import AzureAIConfig as AzureAIConfig
@@ -1108,7 +1103,6 @@ HOMES = {
     "MemoryRequest": "roomkit.abc.memory",
     "MemoryResult": "roomkit.abc.memory",
     "MessengerChannel": "roomkit_plugins.messenger",
-    "MessengerChannelConfig": "roomkit_plugins.messenger",
     "MessengerConfig": "roomkit_plugins.messenger",
     "MessengerHints": "roomkit.models.hints",
     "MessengerProvider": "roomkit.abc.messenger",
@@ -1782,7 +1776,7 @@ DISTRIBUTIONS = {
     "roomkit-local-audio": "planned",
     "roomkit-mcp": "built",
     "roomkit-media": "built",
-    "roomkit-messenger": "built",
+    "roomkit-messenger": "planned",
     "roomkit-mistral": "built",
     "roomkit-nats": "planned",
     "roomkit-neonize": "planned",
