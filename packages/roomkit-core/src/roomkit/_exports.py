@@ -83,9 +83,11 @@ if TYPE_CHECKING:
     from roomkit.abc.moved import busy_room as busy_room
     from roomkit.abc.moved import moved_key as moved_key
     from roomkit.abc.probe import SupportsProbe as SupportsProbe
+    from roomkit.abc.provider import MarksRead as MarksRead
     from roomkit.abc.provider import Provider as Provider
     from roomkit.abc.provider import ReceivesWebhooks as ReceivesWebhooks
     from roomkit.abc.provider import SendsToAddress as SendsToAddress
+    from roomkit.abc.provider import ShowsTyping as ShowsTyping
     from roomkit.abc.provider import WebhookPart as WebhookPart
     from roomkit.abc.rcs import RCSDeliveryResult as RCSDeliveryResult
     from roomkit.abc.rcs import RCSProvider as RCSProvider
@@ -350,6 +352,7 @@ if TYPE_CHECKING:
     from roomkit.authoring.turns.wire import encode_frame as encode_frame
     from roomkit.authoring.turns.wire import encode_piece as encode_piece
     from roomkit.authoring.turns.wire import encode_request as encode_request
+    from roomkit.authoring.window import ReplyWindow as ReplyWindow
     from roomkit.kernel.commit.hooks import HookEngine as HookEngine
     from roomkit.kernel.commit.registrations import HookRegistration as HookRegistration
     from roomkit.kernel.delivery.breaker import CircuitBreaker as CircuitBreaker
@@ -1087,6 +1090,7 @@ HOMES = {
     "MCPUnavailableError": "roomkit_plugins.mcp",
     "MEDIA_TYPES": "roomkit.models.media",
     "MalformedTurnError": "roomkit.authoring.turns.wire",
+    "MarksRead": "roomkit.abc.provider",
     "MediaContent": "roomkit.models.content",
     "MediaForm": "roomkit.models.enums",
     "MediaNotConfiguredError": "roomkit.abc.errors",
@@ -1257,6 +1261,7 @@ HOMES = {
     "RemoteModel": "roomkit_plugins.ai",
     "RemoteModelConfig": "roomkit_plugins.ai",
     "ReplyHints": "roomkit.models.hints",
+    "ReplyWindow": "roomkit.authoring.window",
     "ResamplerProvider": "roomkit.abc.voice.stages",
     "ResponseSchema": "roomkit.models.generation",
     "ResultStream": "roomkit.abc.voice.streams",
@@ -1335,6 +1340,7 @@ HOMES = {
     "SherpaOnnxVADProvider": "roomkit_plugins.sherpa",
     "ShowEvent": "roomkit.abc.services.homes",
     "ShowPiece": "roomkit.abc.services.homes",
+    "ShowsTyping": "roomkit.abc.provider",
     "SinchConfig": "roomkit_plugins.sinch",
     "SinchSMSProvider": "roomkit_plugins.sinch",
     "Skill": "roomkit_plugins.skills",

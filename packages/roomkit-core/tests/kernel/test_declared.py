@@ -30,7 +30,7 @@ from roomkit.memory.executor import InMemoryTurnExecutor
 from roomkit.memory.media import InMemoryMediaStore
 from roomkit.memory.store import InMemoryStore
 from roomkit.models.base import utcnow
-from roomkit.models.channel import ChannelOutput, RateLimit, RetryPolicy
+from roomkit.models.channel import ChannelCapabilities, ChannelOutput, RateLimit, RetryPolicy
 from roomkit.models.content import DeleteContent, EditContent, MediaContent, RichContent, TextContent
 from roomkit.models.delivery import DeliveryStatus, InboundMessage, InboundResult, ProviderResult
 from roomkit.models.enums import (
@@ -762,6 +762,19 @@ async def scene_speculation(stage, sight):
         expected = InboundMessage(channel_id="alice", sender_id="alice", content=TextContent(body="Hello?"))
         speculation = await stage.kit.services.turns.speculate("r1", expected)
         await speculation.confirm(expected.replace(content=TextContent(body=said)), wait="settled")
+
+
+async def scene_signals(stage, sight):
+    """Typing that a channel's vendor does not show."""
+
+    async def broken(signal, binding, context):
+        raise ProviderError("planted", error_code=ErrorCode.SERVER)
+
+    channel = RecordingChannel("far", capabilities=ChannelCapabilities(supports_typing=True))
+    channel.typing_seconds, channel.show_signal = 5.0, broken
+    await stage.join(channel)
+    await stage.kit.publish_typing("r1", "ann")
+    await asyncio.sleep(1)  # virtual time
 
 
 class Elsewhere(GuardedFetch):

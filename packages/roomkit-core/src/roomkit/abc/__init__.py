@@ -86,9 +86,11 @@ if TYPE_CHECKING:
     from roomkit.abc.moved import busy_room as busy_room
     from roomkit.abc.moved import moved_key as moved_key
     from roomkit.abc.probe import SupportsProbe as SupportsProbe
+    from roomkit.abc.provider import MarksRead as MarksRead
     from roomkit.abc.provider import Provider as Provider
     from roomkit.abc.provider import ReceivesWebhooks as ReceivesWebhooks
     from roomkit.abc.provider import SendsToAddress as SendsToAddress
+    from roomkit.abc.provider import ShowsTyping as ShowsTyping
     from roomkit.abc.provider import WebhookPart as WebhookPart
     from roomkit.abc.rcs import RCSDeliveryResult as RCSDeliveryResult
     from roomkit.abc.rcs import RCSProvider as RCSProvider
@@ -350,6 +352,7 @@ if TYPE_CHECKING:
     from roomkit.authoring.turns.wire import encode_frame as encode_frame
     from roomkit.authoring.turns.wire import encode_piece as encode_piece
     from roomkit.authoring.turns.wire import encode_request as encode_request
+    from roomkit.authoring.window import ReplyWindow as ReplyWindow
 else:
     __getattr__, __dir__ = reexport(
         __name__,
@@ -465,6 +468,7 @@ else:
             "LockLostError",
             "MAX_SEARCH_WORDS",
             "MalformedTurnError",
+            "MarksRead",
             "MediaNotConfiguredError",
             "MediaNotFoundError",
             "MediaRegister",
@@ -531,6 +535,7 @@ else:
             "RecordingResult",
             "RecordingStartedEvent",
             "RecordingStoppedEvent",
+            "ReplyWindow",
             "ResamplerProvider",
             "ResultStream",
             "RoomAccess",
@@ -560,6 +565,7 @@ else:
             "SharedStageError",
             "ShowEvent",
             "ShowPiece",
+            "ShowsTyping",
             "SourceAlreadyAttachedError",
             "SourceNotFoundError",
             "SourceProvider",

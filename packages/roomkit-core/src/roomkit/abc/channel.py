@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from roomkit.models.enums import ConsentState
     from roomkit.models.parking import ParkedRound
     from roomkit.models.participant import Participant
+    from roomkit.models.realtime import EphemeralEvent
     from roomkit.models.steering import SteeringDirective
     from roomkit.models.trace import ProtocolTrace
 
@@ -123,6 +124,13 @@ class Channel(ABC):
     and reports nothing more as heard. Then it is cancelled."""
     media_form: MediaForm = MediaForm.URL
     """How `deliver` gets files that the kit keeps. Intelligences get references (`services.media.shown`)."""
+    typing_seconds: float | None = None
+    """For how many seconds the vendor shows that someone types, after one call of `show_signal`.
+
+    None if the channel cannot show it. While an agent works, the kit repeats the call before they pass.
+    """
+    marks_read: bool = False
+    """Whether `show_signal` can show the person that their messages were read."""
     provider_names: Sequence[str] = ()
     """The providers that the channel can send by, in order of preference, where there are several."""
     services: Services | None = None
@@ -381,6 +389,24 @@ class Channel(ABC):
         to. Raises ProviderError for a failure; any other exception counts as a permanent one.
         Called in commit order per binding; retried only after a retryable failure. It may be
         cancelled at any await, when its deadline passes.
+        """
+
+    async def show_signal(
+        self, signal: EphemeralEvent, binding: ChannelBinding, context: RoomContext
+    ) -> None:
+        """Show a signal of the room to the recipient of `binding`: typing, or that messages were read.
+
+        Called for a binding that may see the signal and whose capabilities say so: TYPING_START and
+        TYPING_STOP with `supports_typing` and `typing_seconds`, READ_RECEIPT with `supports_read_receipts`
+        and `marks_read`. `signal.data` has `answering`, the vendor's id of the newest message that came by
+        the binding, if there is one; of a READ_RECEIPT, `message_ids` has the vendor's ids of the messages
+        that came by it and are now read, the newest last, at most 50 and at least one.
+
+        Not for the signals of the binding itself. It is called beside the deliveries, one call at a time for
+        each binding, with the newest state, while what came in between is omitted; typing also for as long as
+        an agent's turn in the room is under way. A call has 10 seconds and may be cancelled at any await. It
+        is never repeated: a failure is logged once, and a ProviderError with RATE_LIMIT pauses the channel's
+        signals for its `retry_after`.
         """
 
     async def on_event(

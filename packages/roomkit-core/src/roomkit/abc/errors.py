@@ -471,6 +471,7 @@ class ErrorCode(StrEnum):
     OUTCOME_UNKNOWN = "outcome_unknown"
     UNREACHABLE = "unreachable"
     OPTED_OUT = "opted_out"
+    WINDOW_CLOSED = "window_closed"
     UNKNOWN = "unknown"
 
     @property

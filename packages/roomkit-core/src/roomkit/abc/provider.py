@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from roomkit.models.realtime import EphemeralEvent
     from roomkit.models.webhook import UnparsedPart, WebhookAnswer, WebhookRequest
 
-__all__ = ["Provider", "ReceivesWebhooks", "SendsToAddress", "WebhookPart"]
+__all__ = ["MarksRead", "Provider", "ReceivesWebhooks", "SendsToAddress", "ShowsTyping", "WebhookPart"]
 
 
 class Provider(ABC):
@@ -89,6 +89,41 @@ class SendsToAddress(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
+
+
+@runtime_checkable
+class ShowsTyping(Protocol):
+    """A provider whose vendor can show a person that an answer is being written.
+
+    Its channel uses it where the binding's capabilities have `supports_typing`.
+    """
+
+    typing_seconds: float
+    """For how many seconds the vendor shows it after one call, or until a message arrives."""
+
+    async def show_typing(self, to: str, is_typing: bool, *, answering: str | None) -> None:
+        """Show, or no longer show, to an address that an answer is being written.
+
+        `answering` is the vendor's id of the newest message that came from there, None without one; a vendor
+        that needs it is not asked then. A vendor that cannot end it early ignores `is_typing=False`. The call
+        has 10 seconds. Raises ProviderError, with `retry_after` where the vendor says it; nothing is retried.
+        """
+
+
+@runtime_checkable
+class MarksRead(Protocol):
+    """A provider whose vendor can show a person that their messages were read.
+
+    Its channel uses it where the binding's capabilities have `supports_read_receipts`.
+    """
+
+    async def mark_read(self, to: str, message_ids: Sequence[str]) -> None:
+        """Mark messages that came from an address as read.
+
+        `message_ids` are the vendor's ids, the newest last, at least one and at most 50; all older messages
+        are read too. One that was marked before may be among them. The call has 10 seconds. Raises
+        ProviderError, with `retry_after` where the vendor says it; nothing is retried.
+        """
 
 
 type WebhookPart = (

@@ -11,23 +11,32 @@ from pydantic import TypeAdapter, ValidationError
 from roomkit._names import nearest
 from roomkit.abc.channel import Channel, own_channel_type
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError
-from roomkit.abc.provider import Provider, ReceivesWebhooks
+from roomkit.abc.provider import MarksRead, Provider, ReceivesWebhooks, ShowsTyping
 from roomkit.authoring.addresses import one_spelling
+from roomkit.models.base import utcnow
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
 from roomkit.models.content import CompositeContent, EventContent, MediaContent
-from roomkit.models.enums import ChannelType
+from roomkit.models.enums import ChannelType, EphemeralEventType
 from roomkit.models.hints import ReplyHints
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from roomkit.abc.provider import SendsToAddress
     from roomkit.abc.services import Services
+    from roomkit.authoring.window import ReplyWindow
     from roomkit.models.channel import ChannelBinding
+    from roomkit.models.content import TemplateContent
     from roomkit.models.context import RoomContext
     from roomkit.models.delivery import InboundMessage
     from roomkit.models.event import RoomEvent
     from roomkit.models.hints import Hints
+    from roomkit.models.realtime import EphemeralEvent
 
 __all__ = ["TransportChannel"]
+
+
+_MOST_REPLACED = 1_000
 
 
 class TransportChannel(Channel):
@@ -43,7 +52,9 @@ class TransportChannel(Channel):
     none is sent by two of them; the parts of a message that is split go by one. Raises InvalidInputError
     for two providers of one name.
     `paced_by` names the hint whose value the vendor's limits count, such as the sending number
-    `from_`; without it they count for the channel.
+    `from_`; without it they count for the channel. With a `window`, free messages go out only for so long
+    after the recipient last wrote: see `ReplyWindow`. Typing and read marks are shown by the first provider
+    that can: see `ShowsTyping`, `MarksRead`.
     """
 
     needs_vendor_ids = True
@@ -59,6 +70,7 @@ class TransportChannel(Channel):
         recipient_key: str = "recipient_id",
         defaults: Mapping[str, Any] | None = None,
         paced_by: str | None = None,
+        window: ReplyWindow | None = None,
     ) -> None:
         super().__init__(channel_id)
         self.channel_type = own_channel_type(channel_type)
@@ -69,6 +81,14 @@ class TransportChannel(Channel):
         self._capabilities = capabilities or ChannelCapabilities()
         self._defaults = dict(defaults or {})
         self._paced_by = paced_by
+        self._window = window
+        self._replaced: dict[str, TemplateContent | None] = {}  # bound: _MOST_REPLACED
+        """What went out in place of messages that were planned when the window was closed."""
+        able: Sequence[object] = self.providers
+        self._typist = next((each for each in able if isinstance(each, ShowsTyping)), None)
+        self._marker = next((each for each in able if isinstance(each, MarksRead)), None)
+        self.typing_seconds = None if self._typist is None else self._typist.typing_seconds
+        self.marks_read = self._marker is not None
 
     @override
     def bind(self, services: Services) -> None:
@@ -175,8 +195,55 @@ class TransportChannel(Channel):
             )
         hints = self._hints(provider, event, binding, context)
         key = delivery.id if delivery is not None else None
+        template = None
+        if self._window is not None and not self._window.lets_out(event.content, binding, self._now()):
+            template = await self._template_for(self._window, event, binding, key, provider.name)
+        if template is not None:
+            if key not in (None, f"{event.id}:{self.channel_id}"):
+                return ChannelOutput.empty()  # a further part: the template went out for all of them
+            event = event.replace(content=template)
         result = await provider.send(event, str(to), idempotency_key=key, hints=hints)
-        return ChannelOutput(provider_result=result)
+        return ChannelOutput(provider_result=result, rendered=template)
+
+    async def _template_for(
+        self, window: ReplyWindow, event: RoomEvent, binding: ChannelBinding, key: str | None, provider: str
+    ) -> TemplateContent | None:
+        """Return what goes out in place of an event now; None for itself. Raises ProviderError.
+
+        The binding is read again: its person may have written since the delivery was planned. What is decided
+        for the first part of a message holds for all.
+        """
+        is_further = key not in (None, f"{event.id}:{self.channel_id}")
+        if is_further and event.id in self._replaced:
+            return self._replaced[event.id]
+        excerpt = None if self.services is None else await self.services.rooms.read_timeline(binding.room_id)
+        newest = binding if excerpt is None else excerpt.binding
+        template = window.substitute(event.content, newest, self._now(), provider=provider)
+        self._replaced[event.id] = template
+        if len(self._replaced) > _MOST_REPLACED:
+            del self._replaced[next(iter(self._replaced))]
+        return template
+
+    def _now(self) -> datetime:
+        return utcnow() if self.services is None else self.services.clock.now()
+
+    @override
+    def binding_state(self, message: InboundMessage) -> Mapping[str, Any]:
+        return {} if self._window is None else self._window.opened_by(message, self._now())
+
+    @override
+    async def show_signal(
+        self, signal: EphemeralEvent, binding: ChannelBinding, context: RoomContext
+    ) -> None:
+        to = binding.metadata.get(self.recipient_key)
+        if not to:
+            return
+        if signal.type is EphemeralEventType.READ_RECEIPT:
+            if self._marker is not None:
+                await self._marker.mark_read(str(to), signal.data["message_ids"])
+        elif self._typist is not None:
+            is_typing = signal.type is EphemeralEventType.TYPING_START
+            await self._typist.show_typing(str(to), is_typing, answering=signal.data.get("answering"))
 
     def hints(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> Mapping[str, Any]:
         """Return what the channel itself knows for a send, by the names of its role's hints; no I/O.

@@ -127,6 +127,7 @@ class KitLife:
         if kernel.ground.channels.starts:
             await closing.step("starts of channels", kernel.cluster.starts.close)
         kernel.sending.follows.retry_no_more()
+        kernel.sending.shown.close()
         closing.failures.extend(await kernel.entry.sources.close(closing.left / 4))
         stuck = await kernel.ground.supervisor.end_services(closing.left / 4)
         await kernel.ground.supervisor.drain(closing.left / 2)

@@ -65,7 +65,7 @@ def build_entry(
     """Build the pipelines over the timeline; `process_inbound` is where sources hand in their messages."""
     store, supervisor, hooks = ground.store, ground.supervisor, ground.hooks
     events, channels = ground.events, ground.channels
-    signals = InboundSignals(store=store, realtime=ground.realtime, clock=ground.clock)
+    signals = InboundSignals(store=store, realtime=ground.realtime, clock=ground.clock, shown=sending.shown)
     desk = IdentityDesk(
         settings=ground.settings,
         clock=ground.clock,

@@ -31,6 +31,7 @@ from roomkit.kernel.delivery.playbacks import Playbacks
 from roomkit.kernel.delivery.prompt import PromptDeliveries
 from roomkit.kernel.delivery.sending import Deliverer
 from roomkit.kernel.delivery.settling import Settling
+from roomkit.kernel.delivery.shown_signals import ShownSignals
 from roomkit.kernel.delivery.streamed_turn import TurnParts
 from roomkit.kernel.delivery.turn_effects import TurnEffects
 from roomkit.kernel.delivery.vendor_ids import VendorIds
@@ -110,6 +111,7 @@ class SendingParts:
     consents: Consents
     consent_signals: ConsentSignals
     follows: Follows
+    shown: ShownSignals
     deliverer: Deliverer
 
 
@@ -160,6 +162,15 @@ def build_sending(ground: GroundParts, outcomes: OutcomeParts, transcoder: Conte
         consents=consents,
         consent_signals=consent_signals,
         follows=follows,
+        shown=ShownSignals(
+            store=store,
+            channels=ground.channels,
+            supervisor=supervisor,
+            events=ground.events,
+            pacing=pacing,
+            breakers=breakers,
+            clock=clock,
+        ),
         deliverer=deliverer,
     )
 
@@ -250,6 +261,7 @@ def _executor(
         rounds=rounds,
         hearings=Hearings(store=store, clock=clock, supervisor=supervisor, changed=speculations.changed),
         learnt=learnt,
+        shown=sending.shown,
     )
 
 

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.delivery.learnt_state import LearntState
     from roomkit.kernel.delivery.parked_rounds import ParkedRounds
     from roomkit.kernel.delivery.settling import Settling
+    from roomkit.kernel.delivery.shown_signals import ShownSignals
     from roomkit.kernel.flow.job import Job
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
@@ -101,6 +102,7 @@ class LaneExecutor(Executor):
         homes: HeldHomes,
         hearings: Hearings,
         learnt: LearntState,
+        shown: ShownSignals,
         note_fallback: Callable[[Job, SendOutcome], Awaitable[None]],
         rounds: ParkedRounds,
         clock: Clock,
@@ -123,6 +125,7 @@ class LaneExecutor(Executor):
         self._homes = homes
         self._hearings = hearings
         self._learnt = learnt
+        self._shown = shown
 
     async def deliver(self, job: Job, lane: Lane) -> None:
         """Carry an event to a transport, or finish the stream it was shown by."""
@@ -277,6 +280,8 @@ class LaneExecutor(Executor):
         finally:
             lane.answering = False
             lane.deadline.leave(outer)
+            if self._shown.turns:
+                self._shown.end(job.run.event.room_id, job.target.binding.channel_id)
         if lane.interrupted is not None:
             lane.was_interrupted()  # taken back, should the agent have swallowed it
         if failure is not None:
@@ -376,6 +381,8 @@ class LaneExecutor(Executor):
                 turn = channel.on_event(event, binding, context)
         outcome.provider = provider
         outcome.attempts = 1
+        if self._channels.typists:
+            self._shown.begin(binding, event, record)
         if self._tracing is None:
             output = await self._in_time(turn, lane)
             lost = await self._answers.take(output, job, binding, record, lane)

@@ -134,6 +134,11 @@ class Pacing:
             self._on_paused(line.key, seconds)
         return line
 
+    def seconds_paused(self, channel: Channel, binding: ChannelBinding, event: RoomEvent) -> float:
+        """Return for how long the key of a delivery is paused still."""
+        line = self.lines.get(_key(channel, binding, event))
+        return 0.0 if line is None else line.seconds_paused
+
     def pause(self, key: str, seconds: float) -> Pace:
         """Let nothing out under the key for so long; pauses do not add up, the longest counts."""
         line = self.lines.get(key)
@@ -182,6 +187,11 @@ class Pace:
         self._proven = 0
         self._under_way = 0
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def seconds_paused(self) -> float:
+        """For how long nothing goes out yet."""
+        return max(0.0, self._paused_until - asyncio.get_running_loop().time())
 
     def place(self, before: PacedTurn | None) -> PacedTurn:
         """Return the place of a delivery: the one it had, or behind all others."""

@@ -63,6 +63,8 @@ _CHANNEL: tuple[tuple[str, type | UnionType], ...] = (
     ("rate_limit", _LIMIT),
     ("delivery_timeout", _SECONDS),
     ("stream_idle_timeout", _NUMBER),
+    ("typing_seconds", _SECONDS),
+    ("marks_read", bool),
     ("home_grace", _NUMBER),
     ("responds_to", Container),
     ("delivers_to_source", bool),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.realtime import EphemeralCallback, RealtimeBackend
     from roomkit.abc.store import ConversationStore
+    from roomkit.kernel.delivery.shown_signals import ShownSignals
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
 
@@ -67,8 +68,11 @@ class _Reader:
 class InboundSignals:
     """Publishes and subscribes by room."""
 
-    def __init__(self, *, store: ConversationStore, realtime: RealtimeBackend, clock: Clock) -> None:
+    def __init__(
+        self, *, store: ConversationStore, realtime: RealtimeBackend, clock: Clock, shown: ShownSignals
+    ) -> None:
         self._store = store
+        self._shown = shown
         self._realtime = realtime
         self._clock = clock
         self._readers: WeakValueDictionary[tuple[str, str], _Reader] = WeakValueDictionary()
@@ -98,6 +102,7 @@ class InboundSignals:
     async def show(self, event: EphemeralEvent) -> None:
         """Publish a signal that was made already."""
         await self._realtime.publish_to_room(event.room_id, event)
+        await self._shown.offer(event)
 
     async def presence(self, room_id: str, user_id: str, status: str) -> None:
         """Publish a status; one that is not in the vocabulary is a CUSTOM event."""
@@ -144,7 +149,7 @@ class InboundSignals:
             return
         visibility = narrowest(signal.visibility, binding.visibility)
         signal = signal.replace(channel_id=channel_id, visibility=visibility)
-        await self._realtime.publish_to_room(signal.room_id, signal)
+        await self.show(signal)
 
     async def subscribe(
         self, room_id: str, callback: EphemeralCallback, channel_id: str | None = None

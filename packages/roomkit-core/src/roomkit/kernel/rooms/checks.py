@@ -60,9 +60,16 @@ def check_registered(channel: Channel, channel_id: str) -> None:
     """Check what a channel says of itself before it is registered.
 
     Raises ForeignCodeError for a property that raises or has another type, and InvalidInputError for a
-    provider's name, which every event and delivery of the channel holds, that no store can hold.
+    provider's name, which every event and delivery of the channel holds, that no store can hold, and for
+    `typing_seconds` that are no time.
     """
-    name = check_channel(channel, channel_id)["provider_name"]
+    said = check_channel(channel, channel_id)
+    name, typing_seconds = said["provider_name"], said["typing_seconds"]
+    if typing_seconds is not None and not typing_seconds > 0:
+        raise InvalidInputError(
+            f"channel {channel_id!r} cannot be registered: its typing_seconds are {typing_seconds!r}; give "
+            "for how many seconds the vendor shows typing, or None if it does not"
+        )
     if name is not None and not is_key(name):
         raise InvalidInputError(
             f"channel {channel_id!r} cannot be registered: its provider_name {name[:50]!r} cannot be "

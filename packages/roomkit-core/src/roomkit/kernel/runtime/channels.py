@@ -46,6 +46,10 @@ class Channels(dict[str, Channel]):
         when their channel has started."""
         self.starts: dict[str, ChannelStart] = {}  # bound: the registered channels
         """The starts of channels that have not started; most channels have nothing to start."""
+        self.typists: dict[str, float] = {}  # bound: the registered channels
+        """The channels that can show typing, and for how many seconds the vendor does."""
+        self.markers: set[str] = set()  # bound: the registered channels
+        """The channels that can show that messages were read."""
         self._defaults: dict[str, Mapping[str, Any]] = {}  # bound: the registered channels
         self._awaited: dict[str, tuple[asyncio.Event, float]] = {}  # bound: channels of stored bindings
 
@@ -58,12 +62,21 @@ class Channels(dict[str, Channel]):
     def add(self, channel_id: str, channel: Channel, defaults: Mapping[str, Any] | None = None) -> None:
         """Register a channel with the defaults of its bindings, and wake those that wait for it."""
         self[channel_id] = channel
+        if channel.typing_seconds is not None:
+            self.typists[channel_id] = channel.typing_seconds
+        if channel.marks_read:
+            self.markers.add(channel_id)
         self._defaults.pop(channel_id, None)
         if defaults:
             self._defaults[channel_id] = defaults
         awaited = self._awaited.pop(channel_id, None)
         if awaited is not None:
             awaited[0].set()
+
+    def __delitem__(self, channel_id: str) -> None:
+        super().__delitem__(channel_id)
+        self.typists.pop(channel_id, None)
+        self.markers.discard(channel_id)
 
     def binding_fields(self, channel_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of a binding: those given, else the channel's defaults; metadata is merged."""

@@ -70,6 +70,7 @@ FRAMEWORK_EVENTS: dict[str, str] = {
     "broadcast_partial_failure": "some deliveries of an event failed: failed, total",
     "chain_depth_exceeded": "an answer was too deep in a chain: chain_depth, max_chain_depth",
     "sending_paused": "a vendor's rate limit pauses all sends under a pace key: pace_key, seconds",
+    "signal_not_shown": "a channel failed to show typing or a read mark, after calls that went well: error",
     "circuit_breaker_opened": "a channel's provider keeps failing: no requests until the next attempt",
     "binding_state_refused": "what a delivery learnt of its binding cannot be stored",
     "circuit_breaker_closed": "a channel's provider works again",

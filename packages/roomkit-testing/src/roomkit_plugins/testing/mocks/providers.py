@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from roomkit.abc.email import EmailProvider
@@ -78,6 +79,7 @@ class MockProvider(Provider):
         self.closed = False
         self._script: Script[ProviderResult] = Script(script, delay=delay)
         self._name = name or type(self).__name__
+        self.signals: list[dict[str, Any]] = []  # bound: the life of a test
 
     @property
     def name(self) -> str:
@@ -135,6 +137,36 @@ class MockProvider(Provider):
         return ProviderResult(success=True, provider_message_id=new_id())
 
 
+class _TypingProvider(MockProvider):
+    """What the mocks share whose vendors show typing.
+
+    `signals` has each call of `show_typing`, and of `mark_read` where there is one, as a dict. Each takes
+    `signal_delay` seconds, and raises `fail_signals_with` if that is set.
+    """
+
+    typing_seconds = 20.0
+    signal_delay = 0.0
+    fail_signals_with: Exception | None = None
+
+    async def show_typing(self, to: str, is_typing: bool, *, answering: str | None) -> None:
+        """Record that someone types, or no longer."""
+        await self._signal(to=to, is_typing=is_typing, answering=answering)
+
+    async def _signal(self, **said: Any) -> None:
+        self.signals.append(said)
+        await asyncio.sleep(self.signal_delay)
+        if self.fail_signals_with is not None:
+            raise self.fail_signals_with
+
+
+class _ReadingProvider(_TypingProvider):
+    """What the mocks share whose vendors show typing and read marks."""
+
+    async def mark_read(self, to: str, message_ids: Sequence[str]) -> None:
+        """Record what was read."""
+        await self._signal(to=to, message_ids=list(message_ids))
+
+
 class MockSMSProvider(MockProvider, SMSProvider):
     """An SMS vendor; `sent` also has `from`, "" when the sender was left open."""
 
@@ -155,7 +187,7 @@ class MockSMSProvider(MockProvider, SMSProvider):
         )
 
 
-class MockRCSProvider(MockProvider, RCSProvider):
+class MockRCSProvider(_ReadingProvider, RCSProvider):
     """An RCS vendor; `sent` also has `fallback`, and `calls` is another name of `attempts`.
 
     With `simulate_fallback` no phone has RCS: a message that may fall back goes as an SMS, any other is
@@ -248,7 +280,7 @@ class MockEmailProvider(MockProvider, EmailProvider):
         )
 
 
-class MockMessengerProvider(MockProvider, MessengerProvider):
+class MockMessengerProvider(_ReadingProvider, MessengerProvider):
     """A Messenger vendor."""
 
     async def send(
@@ -263,7 +295,7 @@ class MockMessengerProvider(MockProvider, MessengerProvider):
         return await self._send(event=event, to=to, idempotency_key=idempotency_key, hints=hints)
 
 
-class MockTeamsProvider(MockProvider, TeamsProvider):
+class MockTeamsProvider(_TypingProvider, TeamsProvider):
     """A Teams vendor."""
 
     async def send(
@@ -278,7 +310,7 @@ class MockTeamsProvider(MockProvider, TeamsProvider):
         return await self._send(event=event, to=to, idempotency_key=idempotency_key, hints=hints)
 
 
-class MockTelegramProvider(MockProvider, TelegramProvider):
+class MockTelegramProvider(_TypingProvider, TelegramProvider):
     """A Telegram vendor."""
 
     async def send(
@@ -308,7 +340,7 @@ class MockHTTPProvider(MockProvider, HTTPProvider):
         return await self._send(event=event, to=to, idempotency_key=idempotency_key, hints=hints)
 
 
-class MockWhatsAppProvider(MockProvider, WhatsAppProvider):
+class MockWhatsAppProvider(_ReadingProvider, WhatsAppProvider):
     """A WhatsApp vendor; `templates` and `reactions` hold sends that are not messages."""
 
     def __init__(
