@@ -6,6 +6,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -14,6 +15,7 @@ from roomkit.models.delivery import InboundMessage, InboundResult
 from roomkit.models.enums import SourceStatus
 from roomkit_plugins.testing.contracts.base import ContractSuite, close, make, unsaid
 from roomkit_plugins.testing.leaks import assert_nothing_leaks
+from roomkit_plugins.testing.polling import until
 
 __all__ = ["SourceProviderContract"]
 
@@ -40,6 +42,9 @@ class SourceProviderContract(ContractSuite):
     async def unacknowledged(self, source: SourceProvider) -> int:
         """Return how many messages the outside would deliver again now."""
         raise unsaid(self, "unacknowledged", "how many messages the outside would deliver again")
+
+    async def _has_acknowledged(self, source: SourceProvider) -> bool:
+        return await self.unacknowledged(source) == 0
 
     @pytest.fixture
     def source(self, subject: SourceProvider) -> SourceProvider:
@@ -99,6 +104,7 @@ class SourceProviderContract(ContractSuite):
         async with running(source, emitted):
             await self.bring(source, 3)
             await emitted.all()
+            await until(partial(self._has_acknowledged, source), PATIENCE)  # after the last `emit` returned
         assert emitted.counts == [3, 2, 1]
         assert await self.unacknowledged(source) == 0
 
@@ -121,6 +127,7 @@ class SourceProviderContract(ContractSuite):
         emitted = Emitted()
         async with running(source, emitted):
             again = await emitted.all()
+            await until(partial(self._has_acknowledged, source), PATIENCE)
         assert again[0].idempotency_key == first[0].idempotency_key
         assert again[0].idempotency_key
         assert await self.unacknowledged(source) == 0
