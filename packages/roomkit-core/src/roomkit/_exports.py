@@ -637,6 +637,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai import StalledAnswerError as StalledAnswerError
     from roomkit_plugins.ai import ToolLoopError as ToolLoopError
     from roomkit_plugins.ai import ToolPolicy as ToolPolicy
+    from roomkit_plugins.ai import ToolsBusyError as ToolsBusyError
     from roomkit_plugins.ai import TurnTimeoutError as TurnTimeoutError
     from roomkit_plugins.ai import compose_tool_handlers as compose_tool_handlers
     from roomkit_plugins.ai import cost_of_room as cost_of_room
@@ -1457,6 +1458,7 @@ HOMES = {
     "ToolProvider": "roomkit.abc.tools",
     "ToolResult": "roomkit.models.tool",
     "ToolUse": "roomkit.models.tool",
+    "ToolsBusyError": "roomkit_plugins.ai",
     "TracePosition": "roomkit.models.tracing",
     "Transactions": "roomkit.memory.transactions",
     "TranscriptionEvent": "roomkit.abc.voice.events",

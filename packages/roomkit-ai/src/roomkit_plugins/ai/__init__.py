@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai.errors import BudgetError as BudgetError
     from roomkit_plugins.ai.errors import StalledAnswerError as StalledAnswerError
     from roomkit_plugins.ai.errors import ToolLoopError as ToolLoopError
+    from roomkit_plugins.ai.errors import ToolsBusyError as ToolsBusyError
     from roomkit_plugins.ai.errors import TurnTimeoutError as TurnTimeoutError
     from roomkit_plugins.ai.executed import RemoteModel as RemoteModel
     from roomkit_plugins.ai.functions import FunctionTool as FunctionTool
@@ -62,6 +63,7 @@ else:
             "StalledAnswerError": "errors",
             "ToolLoopError": "errors",
             "ToolPolicy": "policy",
+            "ToolsBusyError": "errors",
             "TurnTimeoutError": "errors",
             "compose_tool_handlers": "tools",
             "current_tool_call": "running",

@@ -9,6 +9,7 @@ __all__ = [
     "BudgetError",
     "StalledAnswerError",
     "ToolLoopError",
+    "ToolsBusyError",
     "TurnTimeoutError",
 ]
 
@@ -23,6 +24,12 @@ class ToolLoopError(RoomKitError):
     """A turn used up its tool rounds and, asked for an answer, gave none."""
 
     code = "tool_loop_exhausted"
+
+
+class ToolsBusyError(RoomKitError):
+    """Too many calls of tools that are plain functions wait for a thread; the call is not made."""
+
+    code = "tools_busy"
 
 
 class AnswerTooLongError(RoomKitError):

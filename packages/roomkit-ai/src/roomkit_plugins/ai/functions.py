@@ -24,6 +24,7 @@ from roomkit.models.channel import RetryPolicy
 from roomkit.models.parking import Park
 from roomkit.models.tool import ToolResult, ToolUse
 from roomkit_plugins.ai.running import current_tool_call, refused
+from roomkit_plugins.ai.threads import TOOL_THREADS
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -109,13 +110,14 @@ class FunctionTool:
             async with self._places:
                 return await self._function(**values)
         await self._places.acquire()
+        call = _ThreadCall(functools.partial(copy_context().run, self._function, **values))
         work: asyncio.Future[object] | None = None
         try:
-            call = functools.partial(copy_context().run, self._function, **values)
-            work = asyncio.get_running_loop().run_in_executor(None, call)
+            work = asyncio.get_running_loop().run_in_executor(TOOL_THREADS, call)
             result = await asyncio.shield(work)
             return await result if isinstance(result, Awaitable) else result
         finally:
+            call.is_wanted = False
             if work is None or work.done():
                 self._places.release()
             else:  # nothing can stop the thread
@@ -172,8 +174,9 @@ def tool(function: object = None, /, **options: Any) -> object:
     it gets the call, with its room, its id and the participant whom the agent is answering. Arguments that a
     `functools.partial` has already are not the model's either.
 
-    A coroutine function runs on the loop, any other in a thread. A thread cannot be interrupted: after its
-    deadline its result does not count, but it runs to its end. Text is the model's as it is returned, and so
+    A coroutine function runs on the loop, any other in one of 32 threads for tools; beyond them calls wait,
+    and one whose deadline comes first is not made. A thread cannot be interrupted: after its deadline its
+    result does not count, but it runs to its end. Text is the model's as it is returned, and so
     are `ToolResult` and `Park`; other values become JSON. An exception is reported to the model in one line.
 
     Raises InvalidInputError for what cannot be described: no name, a parameter without a type or with one
@@ -184,6 +187,19 @@ def tool(function: object = None, /, **options: Any) -> object:
     if not callable(function) or isinstance(function, type):
         raise InvalidInputError(f"{function!r:.200} is not a function: pass one, or an AITool with a handler")
     return FunctionTool(function, **options)
+
+
+class _ThreadCall:
+    """A call that waits for a thread; one that is not wanted any more by then is not made."""
+
+    __slots__ = ("_function", "is_wanted")
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+        self.is_wanted = True
+
+    def __call__(self) -> object:
+        return self._function() if self.is_wanted else None
 
 
 class _Words:
