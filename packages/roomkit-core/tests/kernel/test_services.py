@@ -116,6 +116,14 @@ async def test_observers_are_shown_what_a_channel_has_to_show(stage: Any) -> Non
     assert stage.facts("hook_error")[0]["hook"] == "broken"
 
 
+async def test_services_say_whose_channel_they_are_of(stage: Any) -> None:
+    """A part has its channel's: a provider behind several tells them apart."""
+    await stage.agent("bot")
+    services = stage.kit.get_channel("bot").services
+    assert (services.channel_id, services.for_part(object()).channel_id) == ("bot", "bot")
+    assert stage.kit.services.channel_id is None
+
+
 async def test_a_channel_reports_and_spawns_as_the_kit_does(stage: Any) -> None:
     """Its events are framework events, its tasks are supervised, and the clock is the kit's."""
     await stage.agent("bot")

@@ -59,6 +59,11 @@ class Services(ABC):
     """Whether other processes may serve the same rooms, and receive messages published on `realtime`."""
 
     @property
+    def channel_id(self) -> str | None:
+        """The channel that the owner is, or a part of; None for a plugin and the host."""
+        return None
+
+    @property
     def worker_id(self) -> str | None:
         """The id of this worker's lease, which changes when a lease is lost; None where none is needed."""
         return None

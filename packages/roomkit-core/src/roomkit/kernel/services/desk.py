@@ -102,6 +102,11 @@ class KitServices(Services):
 
     @property
     @override
+    def channel_id(self) -> str | None:
+        return self._owner.channel_id
+
+    @property
+    @override
     def worker_id(self) -> str | None:
         return self._kernel.ground.lease.worker_id
 
