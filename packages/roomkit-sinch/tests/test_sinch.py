@@ -90,31 +90,16 @@ async def test_the_sender_is_named_configured_or_chosen(
     assert senders == ["+14375550111", sinch.numbers[0], None]
 
 
-async def test_each_file_is_a_batch_and_the_first_has_the_words(
-    sinch: SinchSimulator, send: Callable[..., Any]
-) -> None:
-    content = CompositeContent(parts=(TextContent(body="Look:"), PICTURE, PICTURE.replace(caption=None)))
-    result = await send(content)
+async def test_a_batch_has_a_file_and_its_words(sinch: SinchSimulator, send: Callable[..., Any]) -> None:
+    await send(CompositeContent(parts=(TextContent(body="Look:"), PICTURE)))
+    await send(PICTURE.replace(caption=None))
     assert [(each.text, each.media_urls) for each in sinch.messages] == [
         ("Look:\nthe meter", (PNG,)),
         ("", (PNG,)),
     ]
-    assert result.parts == tuple(each.id for each in sinch.messages)
-    assert result.provider_message_id == sinch.messages[0].id
-
-
-async def test_a_failure_after_the_first_file_is_not_repeated(
-    sinch: SinchSimulator, send: Callable[..., Any]
-) -> None:
-    """The person has a part of it: only a refusal of the first leaves nothing behind."""
-    sinch.play(None, Failure(503, {"code": "busy", "text": "later"}))
-    with pytest.raises(ProviderError, match="1 of 2 files were sent") as caught:
+    with pytest.raises(ProviderError, match="Sinch cannot carry a message of 2 files") as caught:
         await send(CompositeContent(parts=(PICTURE, PICTURE)))
-    assert caught.value.accepted is None
-    sinch.play(Failure(503, {"code": "busy", "text": "later"}))
-    with pytest.raises(ProviderError) as caught:
-        await send(CompositeContent(parts=(PICTURE, PICTURE)))
-    assert caught.value.accepted is False
+    assert (caught.value.error_code, len(sinch.messages)) == (ErrorCode.UNSUPPORTED_CONTENT, 2)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from roomkit import ChannelType, HookResult, HookTrigger, InboundMessage, MediaC
 from roomkit.abc import ErrorCode, InvalidInputError, ProviderError
 from roomkit.models import CompositeContent, LengthPolicy
 from roomkit_plugins.sms import SMSChannel, segments_of
+from roomkit_plugins.sms.channel import CAPABILITIES
 from roomkit_plugins.sms.segments import utf16_length
 from roomkit_plugins.testing import MockSMSProvider, VirtualClock
 
@@ -58,6 +59,27 @@ async def test_long_text_goes_out_in_parts_and_whole(
     if max_segments is not None:
         assert all(segments_of(part).count <= max_segments for part in carrier.texts)
     assert "".join("".join(carrier.texts).split()) == "".join(text.split())
+
+
+async def test_the_parts_are_as_long_as_every_provider_takes(kit: RoomKit) -> None:
+    """Whichever of them a part goes by."""
+    one, spare = MockSMSProvider(name="one"), MockSMSProvider(name="spare")
+    spare.capabilities = CAPABILITIES.replace(
+        max_length=1000, supports_delivery_receipts=False, supports_composite=False
+    )
+    channel = SMSChannel("sms", providers=[one, spare])
+    await attached(kit, channel)
+    text = "word " * 399
+    await kit.send_event("r1", "system", TextContent(body=text))
+    assert [len(part) <= 1000 for part in one.texts] == [True, True]
+    assert " ".join(one.texts).split() == text.split()
+    found = channel.capabilities()
+    assert (found.max_length, found.supports_delivery_receipts, found.supports_composite) == (
+        1000,
+        False,
+        False,
+    )
+    assert SMSChannel("other", providers=[one]).capabilities() == CAPABILITIES
 
 
 async def test_what_is_said_beside_files_is_divided_too(kit: RoomKit) -> None:

@@ -89,6 +89,10 @@ async def test_a_refusal_is_classified_and_its_key_masked(acme: Acme, api: JSONA
     assert KEY not in repr(caught.value)
 
 
+async def test_an_error_of_the_plugins_own_is_masked_too(api: JSONAPI) -> None:
+    assert str(api.masked(ORIGIN.refused(f"no user {KEY}"))) == "no user ***"
+
+
 async def test_after_close_nothing_is_sent(acme: Acme, api: JSONAPI) -> None:
     await api.close()
     with pytest.raises(ProviderError, match="AcmeProvider is closed"):

@@ -8,6 +8,7 @@ from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models import (
     AudioContent,
     CompositeContent,
+    EventContent,
     LocationContent,
     MediaContent,
     SystemContent,
@@ -15,11 +16,12 @@ from roomkit.models import (
     VideoContent,
 )
 from roomkit_plugins.wire.origin import Origin
-from roomkit_plugins.wire.plain_message import PlainMessage, parts_of, plain_message
+from roomkit_plugins.wire.plain_message import PlainMessage, parts_of, plain_message, text_and_files
 
 ORIGIN = Origin("acme", "Acme")
 URL = "https://files.example.org/a"
 PICTURE = MediaContent(url=URL, mime_type="image/png", caption="the menu")
+VIDEO = VideoContent(url=f"{URL}.mp4")
 
 
 def test_texts_are_lines_and_files_urls_in_their_order() -> None:
@@ -53,3 +55,40 @@ def test_what_it_cannot_say_is_refused(content: object, code: ErrorCode, said: s
     with pytest.raises(ProviderError, match=said) as caught:
         plain_message(content, ORIGIN)  # type: ignore[arg-type]
     assert caught.value.error_code is code
+
+
+@pytest.mark.parametrize(
+    ("text", "files", "content"),
+    [
+        ("", [], TextContent(body="")),
+        ("look", [], TextContent(body="look")),
+        ("", [PICTURE], PICTURE),
+        ("look", [PICTURE], PICTURE.replace(caption="look")),
+        ("look", [VIDEO], CompositeContent(parts=(TextContent(body="look"), VIDEO))),
+        ("", [PICTURE, VIDEO], CompositeContent(parts=(PICTURE, VIDEO))),
+        ("look", [PICTURE, PICTURE], CompositeContent(parts=(TextContent(body="look"), PICTURE, PICTURE))),
+    ],
+)
+def test_words_and_files_that_came_are_one_content(
+    text: str, files: list[EventContent], content: EventContent
+) -> None:
+    assert text_and_files(text, files) == content
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (TextContent(body="👋" * 5), None),
+        (TextContent(body="👋" * 5 + "!"), ErrorCode.TOO_LONG),
+        (CompositeContent(parts=(VIDEO, VIDEO)), None),
+        (CompositeContent(parts=(VIDEO, VIDEO, VIDEO)), ErrorCode.UNSUPPORTED_CONTENT),
+    ],
+)
+def test_what_is_more_than_the_vendor_takes_is_refused(content: EventContent, code: ErrorCode | None) -> None:
+    """Text is counted in UTF-16, as telephones do."""
+    found = None
+    try:
+        plain_message(content, ORIGIN, longest=10, most_files=2)
+    except ProviderError as error:
+        found = error.error_code
+    assert found is code

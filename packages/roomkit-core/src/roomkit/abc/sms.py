@@ -9,6 +9,7 @@ from roomkit.abc.provider import Provider
 from roomkit.models.hints import SMSHints
 
 if TYPE_CHECKING:
+    from roomkit.models.channel import ChannelCapabilities
     from roomkit.models.delivery import ProviderResult
     from roomkit.models.event import RoomEvent
     from roomkit.models.hints import Hints
@@ -20,6 +21,8 @@ class SMSProvider(Provider):
     """Sends SMS messages; see `Provider` for what every send promises."""
 
     hints_type: ClassVar[type[Hints]] = SMSHints
+    capabilities: ChannelCapabilities | None = None
+    """What the vendor carries, if that is less than `SMSChannel` can."""
 
     @abstractmethod
     async def send(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, override
 
-from roomkit.abc.errors import ProviderError
 from roomkit.abc.sms import SMSProvider
+from roomkit.models.channel import ChannelCapabilities
 from roomkit.models.delivery import ProviderResult
+from roomkit.models.enums import ChannelMediaType
 from roomkit_plugins.sinch.account import SinchProvider
 from roomkit_plugins.sinch.errors import ORIGIN
-from roomkit_plugins.sinch.wire import requests_of
+from roomkit_plugins.sinch.wire import body_of
 from roomkit_plugins.wire.plain_message import plain_message
 
 if TYPE_CHECKING:
@@ -23,13 +23,19 @@ __all__ = ["SinchSMSProvider"]
 class SinchSMSProvider(SinchProvider, SMSProvider):
     """Sends SMS and MMS by Sinch, and takes its callbacks: messages and receipts.
 
-    A message is sent from the number that its hints name, else from `from_number`. Of several files each is a
-    message of its own, the first with the text. Sinch has no idempotency key: of a message whose fate is not
-    known none is sent again. `http_client` replaces the connections, for a proxy or other certificates; its
-    maker closes it.
+    A message is sent from the number that its hints name, else from `from_number`, and has one file at most.
+    Sinch has no idempotency key: of a message whose fate is not known none is sent again. `http_client`
+    replaces the connections, for a proxy or other certificates; its maker closes it.
     """
 
     idempotent = False
+    capabilities = ChannelCapabilities(
+        media_types=(ChannelMediaType.TEXT, ChannelMediaType.MEDIA),
+        max_length=1600,
+        supports_composite=False,
+        supports_media=True,
+        supports_delivery_receipts=True,
+    )
 
     @property
     def from_number(self) -> str | None:
@@ -46,31 +52,10 @@ class SinchSMSProvider(SinchProvider, SMSProvider):
         hints: SMSHints | None = None,
     ) -> ProviderResult:
         self._check_recipient(to)
-        common = {"to": [to], "delivery_report": "per_recipient", **self._optional(idempotency_key, hints)}
-        bodies = requests_of(plain_message(event.content, ORIGIN))
-        sent = await self._send_each([{**common, **body} for body in bodies])
-        return ProviderResult(
-            success=True, provider_message_id=sent[0], parts=tuple(sent) if len(sent) > 1 else ()
-        )
-
-    async def _send_each(self, documents: Sequence[dict[str, Any]]) -> list[str]:
-        """Send batches in their order. After the first, a failure leaves it open what the person has."""
-        sent: list[str] = []
-        for document in documents:
-            try:
-                sent.append(await self._create(document))
-            except ProviderError as error:
-                if not sent:
-                    raise
-                raise ProviderError(
-                    f"{len(sent)} of {len(documents)} files were sent, then: {error}",
-                    error_code=error.error_code,
-                    provider=ORIGIN.provider,
-                    status_code=error.status_code,
-                    vendor_code=error.vendor_code,
-                    accepted=None,
-                ) from error
-        return sent
+        message = plain_message(event.content, ORIGIN, most_files=1)
+        optional = self._optional(idempotency_key, hints)
+        document = {"to": [to], "delivery_report": "per_recipient", **optional, **body_of(message)}
+        return ProviderResult(success=True, provider_message_id=await self._create(document))
 
     def _optional(self, key: str | None, hints: SMSHints | None) -> dict[str, Any]:
         config = self._config

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit.authoring.addresses import international
 from roomkit.authoring.payload import VendorPayload
-from roomkit.models.content import CompositeContent, EventContent, MediaContent, SystemContent, TextContent
+from roomkit.models.content import EventContent, MediaContent, SystemContent, TextContent
 from roomkit.models.delivery import DeliveryStatus, InboundMessage
 from roomkit.models.webhook import UnparsedPart
 from roomkit_plugins.sinch.errors import ORIGIN
-from roomkit_plugins.wire.plain_message import PlainMessage
+from roomkit_plugins.wire.plain_message import PlainMessage, text_and_files
 
 if TYPE_CHECKING:
     from roomkit.abc.provider import WebhookPart
 
-__all__ = ["parse_sinch_webhook", "read_webhook", "requests_of"]
+__all__ = ["body_of", "parse_sinch_webhook", "read_webhook"]
 
 _UNKNOWN_TYPE = "application/octet-stream"
 _ON_THE_WAY = frozenset({"", "0", "400", "401"})
@@ -31,14 +31,12 @@ _ON_THE_WAY = frozenset({"", "0", "400", "401"})
 # -- outbound -----------------------------------------------------------------------------------
 
 
-def requests_of(message: PlainMessage) -> Sequence[dict[str, Any]]:
-    """Return the batches that a message takes: one, or one for each of its files."""
+def body_of(message: PlainMessage) -> dict[str, Any]:
+    """Return what a batch says: a text, or a file and perhaps a text."""
     if not message.urls:
-        return [{"type": "mt_text", "body": message.text}]
-    first, *others = message.urls
+        return {"type": "mt_text", "body": message.text}
     said = {"message": message.text} if message.text else {}
-    bodies = [{"url": first, **said}, *({"url": url} for url in others)]
-    return [{"type": "mt_media", "body": body} for body in bodies]
+    return {"type": "mt_media", "body": {"url": message.urls[0], **said}}
 
 
 # -- inbound ------------------------------------------------------------------------------------
@@ -136,19 +134,11 @@ def _octets(said: VendorPayload) -> MediaContent:
 def _text_and_files(body: VendorPayload) -> EventContent:
     """Return text and files; a file that Sinch could not keep is said to be missing."""
     lines = "\n".join(filter(None, (body.text("subject"), body.text("message"))))
-    parts: list[EventContent] = [TextContent(body=lines)] if lines else []
-    for each in body.several("media"):
-        mime_type = each.text("content_type") or _UNKNOWN_TYPE
-        if "url" in each:
-            parts.append(MediaContent(url=each.needed("url"), mime_type=mime_type))
-        else:
-            parts.append(SystemContent(body=f"A file ({mime_type}) did not arrive", code="missing_file"))
-    match parts:
-        case []:
-            return TextContent(body="")
-        case [only]:
-            return only
-        case [TextContent(body=text), MediaContent() as file]:
-            return file.replace(caption=text)
-        case _:
-            return CompositeContent(parts=tuple(parts))
+    return text_and_files(lines, [_file(each) for each in body.several("media")])
+
+
+def _file(said: VendorPayload) -> EventContent:
+    mime_type = said.text("content_type") or _UNKNOWN_TYPE
+    if "url" in said:
+        return MediaContent(url=said.needed("url"), mime_type=mime_type)
+    return SystemContent(body=f"A file ({mime_type}) did not arrive", code="missing_file")

@@ -36,9 +36,9 @@ _WRITTEN_TO = "written_to"
 class SMSChannel(TransportChannel):
     """Carries text and files to telephones; the recipient is the binding's `metadata["phone_number"]`.
 
-    Text of more than 1,600 characters goes out in several messages, each of at most `max_segments` segments
-    if that is given, divided where a reader would. Of several `providers` the first is preferred, see
-    `TransportChannel`.
+    Text of more than 1,600 characters, or than a provider takes, goes out in several messages, each of at
+    most `max_segments` segments if that is given, divided where a reader would. Of several `providers` the
+    first is preferred, see `TransportChannel`.
 
     The sender of a message is the first of: `from_number`; the event's or binding's `from_`; the number that
     the person wrote to last; one of `from_numbers`, always the same for a recipient, on any worker; the
@@ -68,7 +68,7 @@ class SMSChannel(TransportChannel):
             ChannelType.SMS,
             provider=provider,
             providers=providers,
-            capabilities=CAPABILITIES,
+            capabilities=_carried_by_all(providers if provider is None else (provider, *providers)),
             recipient_key="phone_number",
             defaults={"from_": from_number},
         )
@@ -102,7 +102,7 @@ class SMSChannel(TransportChannel):
 
     @override
     def takes_text(self, text: str) -> bool:
-        if utf16_length(text) > LONGEST:
+        if utf16_length(text) > (self.capabilities().max_length or LONGEST):
             return False
         return self.max_segments is None or segments_of(text).count <= self.max_segments
 
@@ -132,6 +132,16 @@ class SMSChannel(TransportChannel):
             return None
         # Rendezvous hashing: when the pool changes, only those recipients change their number who have to.
         return max(pool, key=lambda number: sha256(f"{number} {binding.address}".encode()).digest())
+
+
+def _carried_by_all(providers: Sequence[SMSProvider]) -> ChannelCapabilities:
+    """Return what each of the providers carries: a message has one form, whichever of them it goes by."""
+    each = [provider.capabilities or CAPABILITIES for provider in providers]
+    return CAPABILITIES.replace(
+        max_length=min((one.max_length or LONGEST for one in each), default=LONGEST),
+        supports_delivery_receipts=all(one.supports_delivery_receipts for one in each),
+        supports_composite=all(one.supports_composite for one in each),
+    )
 
 
 def _named_sender(event: RoomEvent, binding: ChannelBinding) -> str | None:

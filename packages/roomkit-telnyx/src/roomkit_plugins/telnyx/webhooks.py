@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit.authoring.payload import VendorPayload
 from roomkit.models.content import (
-    CompositeContent,
     ConsentContent,
     EventContent,
     LocationContent,
@@ -24,6 +23,7 @@ from roomkit.models.delivery import DeliveryStatus, InboundMessage
 from roomkit.models.enums import ConsentState, EventType
 from roomkit.models.webhook import UnparsedPart
 from roomkit_plugins.telnyx.errors import ORIGIN
+from roomkit_plugins.wire.plain_message import text_and_files
 
 if TYPE_CHECKING:
     from roomkit.abc.provider import WebhookPart
@@ -146,15 +146,7 @@ def _text_and_files(said: VendorPayload) -> EventContent:
         )
         for each in said.several("media")
     ]
-    return _joined("\n".join(lines), files)
-
-
-def _joined(text: str, files: Sequence[MediaContent]) -> EventContent:
-    if len(files) == 1:
-        return files[0].replace(caption=text) if text else files[0]
-    if not files:
-        return TextContent(body=text)
-    return CompositeContent(parts=((TextContent(body=text), *files) if text else tuple(files)))
+    return text_and_files("\n".join(lines), files)
 
 
 def _body(said: VendorPayload) -> tuple[EventContent, str]:

@@ -13,19 +13,17 @@ from typing import Any
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models.content import (
-    CompositeContent,
     ConsentContent,
     EventContent,
     LocationContent,
     MediaContent,
     TemplateContent,
-    TextContent,
 )
 from roomkit.models.delivery import DeliveryStatus, InboundMessage
 from roomkit.models.enums import ConsentState, EventType, ReceiptState
 from roomkit_plugins.twilio.errors import ORIGIN
 from roomkit_plugins.twilio.signature import Form
-from roomkit_plugins.wire.plain_message import plain_message
+from roomkit_plugins.wire.plain_message import plain_message, text_and_files
 from roomkit_plugins.wire.reading import readable_webhook
 
 __all__ = [
@@ -52,15 +50,8 @@ def content_parameters(content: EventContent) -> dict[str, Any]:
     """Return what a message says, by the SDK's names. Raises ProviderError for what Twilio cannot carry."""
     if isinstance(content, TemplateContent):
         return _template(content)
-    message = plain_message(content, ORIGIN)
+    message = plain_message(content, ORIGIN, longest=LONGEST, most_files=MOST_MEDIA)
     body, urls = message.text, message.urls
-    if len(body.encode("utf-16-le")) > 2 * LONGEST:
-        raise ORIGIN.refused(
-            f"the text has more than {LONGEST} characters: send it by an SMSChannel, which divides it",
-            error_code=ErrorCode.TOO_LONG,
-        )
-    if len(urls) > MOST_MEDIA:
-        raise _unsupported(f"a message of {len(urls)} files: Twilio takes {MOST_MEDIA} at most")
     return {**({"body": body} if body else {}), **({"media_url": list(urls)} if urls else {})}
 
 
@@ -158,14 +149,7 @@ def _content(form: Form) -> EventContent:
     body = form.get("Body") or form.get("ButtonText") or ""
     files = [_file(form, number) for number in range(_count(form))]
     place = _place(form)
-    if len(files) == 1 and place is None and body:
-        return files[0].replace(caption=body)
-    parts: list[EventContent] = [TextContent(body=body)] if body else []
-    parts += [place] if place is not None else []
-    parts += files
-    if len(parts) < 2:
-        return parts[0] if parts else TextContent(body="")
-    return CompositeContent(parts=tuple(parts))
+    return text_and_files(body, [*([place] if place is not None else []), *files])
 
 
 def _count(form: Form) -> int:

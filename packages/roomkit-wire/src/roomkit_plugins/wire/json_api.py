@@ -90,14 +90,15 @@ class JSONAPI:
         given = {**self._headers(), **(headers or {}), **typed}
         answer = await caller.call(method, url, headers=given, body=body)
         if answer.status >= 400:
-            raise self._masked(self._refusal(answer))
+            raise self.masked(self._refusal(answer))
         return answer
 
     async def close(self) -> None:
         """Close the connections; calls under way fail. Idempotent."""
         await self._client.close()
 
-    def _masked(self, error: ProviderError) -> ProviderError:
+    def masked(self, error: ProviderError) -> ProviderError:
+        """Return an error without the secrets, for one that the plugin found in an answer itself."""
         for secret in self._secrets():
             error.args = (Mask(partial(str, secret)).hide(str(error)),)
         return error

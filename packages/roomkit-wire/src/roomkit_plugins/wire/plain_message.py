@@ -1,8 +1,8 @@
-"""What a carrier of texts and files is given of a content."""
+"""What a carrier of texts and files is given of a content, and what a content is made of what it brings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from roomkit.abc.errors import ErrorCode, ProviderError
@@ -17,7 +17,7 @@ from roomkit.models.content import (
 )
 from roomkit_plugins.wire.origin import Origin
 
-__all__ = ["PlainMessage", "file_url", "parts_of", "plain_message"]
+__all__ = ["PlainMessage", "file_url", "parts_of", "plain_message", "text_and_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,14 @@ class _Found:
     urls: list[str] = field(default_factory=list)
 
 
-def plain_message(content: EventContent, origin: Origin) -> PlainMessage:
+def plain_message(
+    content: EventContent, origin: Origin, *, longest: int | None = None, most_files: int | None = None
+) -> PlainMessage:
     """Return the text and the files of a content, in its order; texts are lines.
 
-    Raises ProviderError: `invalid_request` for an empty message, `unsupported_content` for another kind of
-    content, and for a file without a URL that the vendor could fetch.
+    `longest` is how many UTF-16 code units the vendor takes, `most_files` how many files. Raises
+    ProviderError: `invalid_request` for an empty message, `too_long`, and `unsupported_content` for too many
+    files, for another kind of content, and for a file without a URL that the vendor could fetch.
     """
     found = _Found()
     for part in parts_of(content):
@@ -46,7 +49,24 @@ def plain_message(content: EventContent, origin: Origin) -> PlainMessage:
     text = "\n".join(filter(None, found.texts))
     if not text.strip() and not found.urls:
         raise origin.refused("the message is empty: it has neither text nor a file")
+    if longest is not None and len(text.encode("utf-16-le")) > 2 * longest:
+        raise origin.refused(
+            f"the text has more than {longest} characters: send it by an SMSChannel, which divides it",
+            error_code=ErrorCode.TOO_LONG,
+        )
+    if most_files is not None and len(found.urls) > most_files:
+        raise _unsupported(f"a message of {len(found.urls)} files: it takes {most_files} at most", origin)
     return PlainMessage(text, tuple(found.urls))
+
+
+def text_and_files(text: str, files: Sequence[EventContent]) -> EventContent:
+    """Return what an inbound message says as one content: the words beside a single file are its caption."""
+    if text and len(files) == 1 and isinstance(files[0], MediaContent):
+        return files[0].replace(caption=text)
+    parts = [*([TextContent(body=text)] if text else []), *files]
+    if len(parts) < 2:
+        return parts[0] if parts else TextContent(body="")
+    return CompositeContent(parts=tuple(parts))
 
 
 def parts_of(content: EventContent) -> Iterator[EventContent]:
