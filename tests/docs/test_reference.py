@@ -67,8 +67,9 @@ def test_every_channel_and_kind_of_vendor_is_on_the_page_of_features() -> None:
 
 def test_what_is_not_built_is_not_promised() -> None:
     """Its entry names the distribution that will bring it, and says that it is not there."""
+    page = written(pages()[API / "providers-voice.md"])
+    assert "## SIPVoiceBackend\n\nNot available yet. It comes with `roomkit-sip`." in page
     page = written(pages()[API / "providers-sms.md"])
-    assert "## VoiceMeUpSMSProvider\n\nNot available yet. It comes with `roomkit-voicemeup`." in page
     assert "## SMSProvider\n\n`from roomkit import SMSProvider`" in page
 
 

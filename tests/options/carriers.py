@@ -7,14 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from roomkit import TextContent
+from roomkit import RoomKit, SMSChannel, TextContent
 from roomkit.abc.errors import ProviderError, WebhookRejected
 from roomkit.models import RoomEvent
 from roomkit.models.event import EventSource
 from roomkit.models.webhook import WebhookRequest
 from roomkit.plugins import default_manager
 from roomkit_plugins.sinch import SinchConfig
-from roomkit_plugins.testing.simulators import NeverAnswer, SinchSimulator, TelnyxSimulator
+from roomkit_plugins.testing.simulators import (
+    NeverAnswer,
+    SinchSimulator,
+    TelnyxSimulator,
+    VoiceMeUpSimulator,
+)
+from roomkit_plugins.voicemeup import VoiceMeUpConfig, VoiceMeUpSMSProvider
 from tests.options.kit import ANN
 from tests.options.mechanism import Change, Observe, Settings, Subject
 
@@ -142,6 +148,41 @@ _KEY: Settings = {
 }
 
 
+_VOICEMEUP = _Carrier(
+    "sms",
+    "voicemeup",
+    VoiceMeUpSimulator,
+    lambda vendor: {
+        "username": vendor.username,
+        "auth_token": vendor.auth_token,
+        "base_url": vendor.origin,
+    },
+    lambda vendor: vendor.signed(b'{"sms_hash": "h", "source_number": "15145550123", "message": "hi"}'),
+)
+_TOKEN: Settings = {"webhook_token": "simulated-webhook-token"}
+
+
+def _waits_for_parts(count: int) -> Observe:
+    """Return an observation of whether an MMS is received soon after so many of its two parts."""
+
+    async def observe(settings: Settings) -> object:
+        given = {"username": "u", "auth_token": "t", **settings}
+        provider = VoiceMeUpSMSProvider(VoiceMeUpConfig.model_validate(given))
+        async with RoomKit() as kit, VoiceMeUpSimulator() as vendor:
+            kit.register_channel(SMSChannel("sms", provider=provider))
+            before = kit.clock.now()
+            for request in vendor.parts_of(ANN, "look", [("image/png", b"x")])[:count]:
+                await kit.process_webhook(request, "sms")
+            dues = [timer.due_at - before for timer in await kit.store.find_timers()]
+        return [due.total_seconds() < 30 for due in sorted(dues)]
+
+    return observe
+
+
+async def _environment(settings: Settings) -> object:
+    return VoiceMeUpConfig.model_validate({"username": "u", "auth_token": "t", **settings}).api_url
+
+
 async def _address(settings: Settings) -> object:
     """Return where messages would be posted to: the vendor's own hosts are asked by no test."""
     return SinchConfig(service_plan_id="p", api_token="t", region=settings.get("region", "us")).api_url
@@ -187,6 +228,21 @@ CARRIERS = (
             "callback_url": Change(_HOOK),
             "region": Change("eu", observe=_address),
             "auth_url": Change("{origin}/elsewhere", _KEY),
+        },
+    ),
+    _VOICEMEUP.subject(
+        {"from_number": "+15145550999"},
+        {
+            "username": Change("another"),
+            "auth_token": Change("another"),
+            "from_number": Change("+15145550111"),
+            "webhook_token": Change("simulated-webhook-token", observe=_VOICEMEUP.verifies()),
+            "webhook_networks": Change(["203.0.113.0/24"], _TOKEN, _VOICEMEUP.verifies()),
+            "mms_timeout": Change(300.0, {"mms_timeout": 5.0, **_TOKEN}, _waits_for_parts(1)),
+            "mms_quiet": Change(
+                60.0, {"mms_quiet": 1.0, "mms_timeout": 300.0, **_TOKEN}, _waits_for_parts(2)
+            ),
+            "environment": Change("sandbox", observe=_environment),
         },
     ),
 )

@@ -86,7 +86,7 @@ from roomkit import *
 import roomkit
 
 print(Room.__name__, InMemoryStore.__name__)
-for name in ("VoiceMeUpSMSProvider", "WebSocketChannel"):
+for name in ("DeepgramSTTProvider", "WebSocketChannel"):
     try:
         exec(f"from roomkit import {name}")
     except ImportError as error:
@@ -95,7 +95,7 @@ for name in ("VoiceMeUpSMSProvider", "WebSocketChannel"):
     )
     assert printed.splitlines() == [
         "Room InMemoryStore",
-        "roomkit.VoiceMeUpSMSProvider comes with roomkit-voicemeup, which is not installed: "
+        "roomkit.DeepgramSTTProvider comes with roomkit-deepgram, which is not installed: "
         "it is not built yet, and a package of that name on an index is not ours",
         "roomkit.WebSocketChannel comes with roomkit-websocket, which is not installed: "
         "it is not on a package index yet; run `uv build --all-packages -o dist && pip install dist/*.whl` "

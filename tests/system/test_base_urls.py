@@ -40,7 +40,7 @@ def test_an_address_with_a_secret_is_refused_and_not_repeated(model: type[BaseMo
     """Neither in the message nor in what the exception carries with it; a plain one is taken."""
     values = {"model": "m", "api_key": "k", "account_sid": f"AC{'0' * 32}", "auth_token": "t"}
     values |= {"messaging_service_sid": f"MG{'0' * 32}", "messaging_profile_id": "p", "agent_id": "a"}
-    values |= {"service_plan_id": "p", "api_token": "t"}
+    values |= {"service_plan_id": "p", "api_token": "t", "username": "u"}
     fields = {name: value for name, value in values.items() if name in model.model_fields}
     with pytest.raises(ValidationError, match="base_url") as caught:
         model(base_url=url, **fields)

@@ -777,6 +777,10 @@ if TYPE_CHECKING:
     from roomkit_plugins.twilio import TwilioSMSProvider as TwilioSMSProvider
     from roomkit_plugins.twilio import parse_twilio_rcs_webhook as parse_twilio_rcs_webhook
     from roomkit_plugins.twilio import parse_twilio_webhook as parse_twilio_webhook
+    from roomkit_plugins.voicemeup import VoiceMeUpConfig as VoiceMeUpConfig
+    from roomkit_plugins.voicemeup import VoiceMeUpSMSProvider as VoiceMeUpSMSProvider
+    from roomkit_plugins.voicemeup import configure_voicemeup_mms as configure_voicemeup_mms
+    from roomkit_plugins.voicemeup import parse_voicemeup_webhook as parse_voicemeup_webhook
     from roomkit_plugins.websocket import FrameError as FrameError
     from roomkit_plugins.websocket import SendFn as SendFn
     from roomkit_plugins.websocket import StreamChunk as StreamChunk
@@ -1821,7 +1825,7 @@ DISTRIBUTIONS = {
     "roomkit-twilio": "built",
     "roomkit-vad-energy": "planned",
     "roomkit-voice": "planned",
-    "roomkit-voicemeup": "planned",
+    "roomkit-voicemeup": "built",
     "roomkit-wav": "planned",
     "roomkit-websocket": "built",
     "roomkit-whatsapp": "planned",

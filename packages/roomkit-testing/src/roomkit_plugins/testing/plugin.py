@@ -45,5 +45,6 @@ _SIMULATORS = {
     "telnyx": "TelnyxSimulator",
     "twilio": "TwilioSimulator",
     "vllm": "VLLMSimulator",
+    "voicemeup": "VoiceMeUpSimulator",
     "webhook": "WebhookSimulator",
 }

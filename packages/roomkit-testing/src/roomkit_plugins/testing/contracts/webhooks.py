@@ -102,6 +102,11 @@ class WebhookContract(ContractSuite):
         return False
 
     @property
+    def signs_body(self) -> bool:
+        """Whether the vendor's signature covers the body; not so where a secret in the URL stands for one."""
+        return True
+
+    @property
     def signature_headers(self) -> tuple[str, ...]:
         """The headers without which a request cannot be verified, in any case."""
         raise NotImplementedError(f"{type(self).__name__} says which headers carry the signature")
@@ -205,6 +210,8 @@ class WebhookContract(ContractSuite):
         self, provider: ReceivesWebhooks, valid: WebhookRequest
     ) -> None:
         """One bit anywhere is enough, and so is a byte more or less."""
+        if not self.signs_body:
+            pytest.skip("the vendor signs nothing")
         body = valid.body
         for place in range(0, len(body), max(1, len(body) // 40)):
             flipped = body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]

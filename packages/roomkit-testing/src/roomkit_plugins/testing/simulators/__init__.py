@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.telnyx import TelnyxSimulator as TelnyxSimulator
     from roomkit_plugins.testing.simulators.twilio import TwilioSimulator as TwilioSimulator
     from roomkit_plugins.testing.simulators.vendor import VendorSimulator as VendorSimulator
+    from roomkit_plugins.testing.simulators.voicemeup import VoiceMeUpSimulator as VoiceMeUpSimulator
     from roomkit_plugins.testing.simulators.webhook import WebhookSimulator as WebhookSimulator
 else:
     __getattr__, __dir__, __all__ = lazy_names(
@@ -78,6 +79,7 @@ else:
             "UnusedRepliesError": "ai",
             "VLLMSimulator": "openai",
             "VendorSimulator": "vendor",
+            "VoiceMeUpSimulator": "voicemeup",
             "WebhookSimulator": "webhook",
             "WrongShape": "ai",
         },
