@@ -83,6 +83,14 @@ def test_what_is_made_of_a_frozen_value_is_plain() -> None:
     assert type(list(FrozenList([1]))) is type([*FrozenList([1]), 2]) is list
 
 
+def test_objects_share_their_keys() -> None:
+    """A store that keeps a thousand payloads of one vendor keeps each key once."""
+    first, second = (freeze(json.loads('{"MessageStatus": {"ErrorCode": 1}}')) for _ in range(2))
+
+    keys = [[key for each in (value, value["MessageStatus"]) for key in each] for value in (first, second)]
+    assert [id(key) for key in keys[0]] == [id(key) for key in keys[1]]
+
+
 def test_frozen_values_can_be_keys() -> None:
     assert len({freeze({"a": [1, {"b": 2}]}), freeze({"a": [1, {"b": 2}]}), EMPTY}) == 2
 

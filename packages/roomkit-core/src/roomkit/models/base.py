@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from sys import intern
 from typing import Annotated, Any, Never, Self, override
 
 from pydantic import BaseModel, ConfigDict, GetPydanticSchema, ValidationError
@@ -113,8 +114,11 @@ def freeze(value: Any, *, path: str = "", depth: int = 0) -> Any:
                 raise ValueError(f"{path or 'value'} has the key {key!r}; JSON keys are strings")
             if not key.isascii():
                 _check_text(key, path)
-        return FrozenDict(
-            (key, freeze(item, path=f"{path}.{key}" if path else key, depth=depth + 1))
+        return FrozenDict(  # payloads of one vendor share their keys, of which a parser makes new texts
+            (
+                intern(key) if type(key) is str else key,
+                freeze(item, path=f"{path}.{key}" if path else key, depth=depth + 1),
+            )
             for key, item in value.items()
         )
     if isinstance(value, list | tuple):

@@ -43,12 +43,14 @@ __all__ = [
     "row",
     "skip_reason",
     "take_output",
+    "without_frames",
 ]
 
 _log = get_logger("roomkit.kernel")
 TEXT = frozenset({str})
 _REASON = frozenset({str, type(None)})
 _CONTENTS: tuple[type[Any], ...] = get_args(get_args(EventContent.__value__)[0])
+_MOST_CAUSES = 16
 _NO_ID = 2**128
 """Vendors number their messages lower than this."""
 
@@ -255,6 +257,22 @@ def as_provider_error(error: BaseException) -> ProviderError:
     wrapped = ProviderError(error_text(error), error_code=ErrorCode.UNKNOWN)
     wrapped.__cause__ = error
     return wrapped
+
+
+def without_frames(error: ProviderError) -> ProviderError:
+    """Return a failure without the stack of its attempt, and its causes without theirs.
+
+    It is reported by its message and code, never by its stack; that would keep all of the attempt's objects
+    while the delivery waits to be retried, and after it until garbage is collected, as the stack holds a
+    frame that holds the failure.
+    """
+    each: BaseException | None = error
+    for _ in range(_MOST_CAUSES):  # a foreign chain may go in a circle
+        if each is None:
+            break
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error
 
 
 def outcome_unknown(error: ProviderError, provider: str | None) -> DeliveryError:

@@ -37,6 +37,7 @@ from roomkit.kernel.delivery.outcome import (
     outcome_unknown,
     row,
     take_output,
+    without_frames,
 )
 from roomkit.kernel.delivery.transcode import DefaultContentTranscoder, carries
 from roomkit.kernel.delivery.vendor_ids import is_about_another, target_of
@@ -397,7 +398,7 @@ class Deliverer:
                     failed = _failure_of(raised, deadline, outcome, binding.channel_id, breaker)
                     if failed is None:
                         raise
-                    error = failed
+                    error = without_frames(failed)
                 else:
                     went_well = True
                     if breaker is not None and breaker.record_success():
