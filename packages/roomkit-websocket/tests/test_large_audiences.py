@@ -18,7 +18,7 @@ from .conftest import Stage, Wire, WritingWire, deliver, said, turns
 
 pytestmark = pytest.mark.virtual_time
 
-_MANY = 4 * SLICE + 10
+_MANY = 8 * SLICE + 10
 
 
 class Steps:
@@ -110,7 +110,7 @@ async def test_frames_of_a_room_keep_their_order_at_each_connection(stage: Stage
         expected += [str(number), f"answer {number}"]
         await turns(shuffled.randrange(4))
         slow.open.set()
-    await turns(200)
+    await turns(600)
     for wire in wires:
         seen = [
             frame.stream_id if isinstance(frame, StreamChunk) else frame.content.body for frame in wire.frames
@@ -122,7 +122,7 @@ async def test_a_frame_for_no_connection_passes_those_that_wait(stage: Stage):
     wires = crowd(stage, WritingWire, _MANY)
     await deliver(stage.channel, said("hello"))
     stage.channel._fan_out.send((), said("for no connection"))
-    await turns(20)
+    await turns(40)
     assert [wire.texts for wire in wires] == [["hello"]] * _MANY
 
 
@@ -142,7 +142,7 @@ async def test_frames_beyond_the_bound_are_sent_and_not_dropped():
         for number in range(20):
             await deliver(stage.channel, said(str(number)))
         assert min(len(wire.frames) for wire in wires) >= 9  # of a backlog of ten
-        await turns(100)
+        await turns(200)
         assert [wire.texts for wire in wires] == [[str(number) for number in range(20)]] * _MANY
 
 
@@ -150,7 +150,7 @@ async def test_a_connection_that_left_before_its_slice_gets_nothing(stage: Stage
     wires = crowd(stage, WritingWire, _MANY)
     await deliver(stage.channel, said("hello"))
     assert stage.channel.unregister_connection(wires[-1].id)
-    await turns(20)
+    await turns(40)
     assert [len(wire.frames) for wire in wires] == [1] * (_MANY - 1) + [0]
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Evict", "FanOut", "Supervise"]
 
 _log = get_logger("roomkit.websocket")
-_SLICE = 250
-"""Connections that one step of the loop writes to: all other work of the process waits that long."""
+_SLICE = 50
+"""Connections that one step of the loop writes to. Each step of a webhook's own may wait for one slice."""
 
 type Supervise = Callable[[asyncio.Task[None], str], None]
 """Takes over a task that did not end at once, and waits for its end."""
