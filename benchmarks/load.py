@@ -22,7 +22,7 @@ import httpx2
 
 from benchmarks.loaded_server import KEY, FailingVendor, HangingVendor, Serving, served, settings
 from benchmarks.report import Effort, Figure, Findings
-from benchmarks.socket_clients import Crowd
+from benchmarks.socket_clients import Crowd, DistantCrowd
 from benchmarks.socket_servers import KEY as SOCKET_KEY
 from benchmarks.socket_servers import SOCKET, server
 from benchmarks.world import ROOM
@@ -126,7 +126,7 @@ class _Run:
 
     async def _paced(self, serving: Serving, numbers: Sequence[int]) -> list[int]:
         """Send webhooks at a steady rate while sockets chat; return those that SIGTERM left unanswered."""
-        crowd = await asyncio.to_thread(Crowd, serving.port, self.sockets, target=_SOCKET, key=KEY)
+        crowd = await asyncio.to_thread(DistantCrowd, serving.port, self.sockets, target=_SOCKET, key=KEY)
         warm = max(1, len(numbers) // 10)
         await _post_all(serving.port, [self._webhook(serving, each) for each in numbers[:warm]])
         resident, cpu = serving.resident(), serving.cpu()
@@ -137,7 +137,9 @@ class _Run:
         said = await chat
         grown = (serving.resident() - resident) / len(measured)
         busy = (serving.cpu() - cpu) / len(measured) * 1e6
-        assert crowd.frames() == said * self.sockets, "a socket lacks an event, or has one twice"
+        assert await asyncio.to_thread(crowd.frames) == said * self.sockets, (
+            "a socket lacks an event, or has one twice"
+        )
         last = numbers[-warm:]
         answers = asyncio.create_task(
             _post_all(serving.port, [self._webhook(serving, each) for each in last], is_cut=True)
@@ -147,7 +149,7 @@ class _Run:
         assert await serving.stop() == 143
         ended = time.perf_counter() - began
         unanswered = [each for each, ok in zip(last, await answers, strict=True) if not ok]
-        crowd.close()
+        await asyncio.to_thread(crowd.close)
         self._report([each for each in took if each is not None], grown, busy)
         self.figures += [
             Figure("webhooks answered with 503", len(refused), f"of {len(measured)}"),
@@ -157,11 +159,11 @@ class _Run:
         ]
         return [*refused, *unanswered]
 
-    async def _chat(self, crowd: Crowd, seconds: float) -> int:
+    async def _chat(self, crowd: DistantCrowd, seconds: float) -> int:
         """Have the room of the sockets talk, once a second; return how often."""
         said = 0
         while said <= seconds:
-            await asyncio.to_thread(crowd.say, 1, acknowledged=True)
+            await asyncio.to_thread(crowd.say, 1)
             await asyncio.sleep(1.0)  # a steady load
             said += 1
         return said

@@ -8,13 +8,15 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 from pydantic_core import to_json
 
 from benchmarks.world import ROOM, SENDER, TEXT
 
-__all__ = ["Crowd"]
+__all__ = ["Crowd", "DistantCrowd"]
 
 _EVENT = b'{"type":"event"'
 _ACK = b'{"type":"ack"'
@@ -87,6 +89,49 @@ class Crowd:
         for person in self._everyone:
             person.close()
         self._poll.close()
+
+
+class DistantCrowd:
+    """A crowd in a process of its own, so that it takes no time from a client that is measured beside it."""
+
+    def __init__(self, port: int, listeners: int, *, target: str, key: str) -> None:
+        self._process = ProcessPoolExecutor(1, get_context("spawn"))
+        self._do(_gather, port, listeners, target, key)
+
+    def say(self, messages: int) -> None:
+        """Say one thing after the other, and wait for the acknowledgements; see `Crowd.say`."""
+        self._do(_say, messages)
+
+    def frames(self) -> int:
+        """See `Crowd.frames`."""
+        return self._do(_frames)
+
+    def close(self) -> None:
+        """Have everyone leave."""
+        self._do(_leave)
+        self._process.shutdown()
+
+    def _do[**P, T](self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._process.submit(work, *args, **kwargs).result()
+
+
+_here: list[Crowd] = []  # bound: one, in the process of a distant crowd
+
+
+def _gather(port: int, listeners: int, target: str, key: str) -> None:
+    _here.append(Crowd(port, listeners, target=target, key=key))
+
+
+def _say(messages: int) -> None:
+    _here[0].say(messages, acknowledged=True)
+
+
+def _frames() -> int:
+    return _here[0].frames()
+
+
+def _leave() -> None:
+    _here.pop().close()
 
 
 class _Person:
