@@ -334,8 +334,9 @@ class Inbound:
             room_id = await self._replies.room_of(answered, message, channel)
         if room_id is None:
             # One at a time per address, until the room knows it: two first messages make one room.
-            address = message.conversation or message.sender_id
-            async with self._routing.locked(f"{message.channel_id}\0{address}"):
+            async with self._routing.locked(
+                f"{message.channel_id}\0{message.conversation or message.sender_id}"
+            ):
                 home = await self._home_of(message, channel, stored_key, make_room, recall)
                 if isinstance(home, RoomEvent):
                     return await self._repeated(home, cascade, message, channel, wait, stored_key)
@@ -551,3 +552,8 @@ def inbound_key(channel_id: str, key: str) -> str:
     Equal ids that two channels' vendors give are two messages, also in one room.
     """
     return f"in:{channel_id}:{key}"
+
+
+def _address_of(message: InboundMessage) -> str:
+    """Return by what messages are routed one at a time: two first ones of an address make one room."""
+    return f"{message.channel_id}\0{message.conversation or message.sender_id}"
