@@ -9,7 +9,14 @@ import pytest
 
 from tests.docs.blocks import ROOT
 
-PACKAGES = ("roomkit-sinch", "roomkit-sources", "roomkit-telnyx", "roomkit-twilio", "roomkit-voicemeup")
+PACKAGES = (
+    "roomkit-sinch",
+    "roomkit-sources",
+    "roomkit-telegram",
+    "roomkit-telnyx",
+    "roomkit-twilio",
+    "roomkit-voicemeup",
+)
 
 
 def blocks() -> list[tuple[str, str]]:

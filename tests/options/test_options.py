@@ -22,6 +22,7 @@ from tests.options.server import SERVER
 from tests.options.servers import SERVERS, Servers
 from tests.options.sources import SOURCES
 from tests.options.stores import STORES
+from tests.options.telegram import TELEGRAM
 from tests.options.tools import TOOLS
 from tests.options.vendors import VENDORS
 
@@ -40,6 +41,7 @@ SUBJECTS = {
         *REDIS,
         *SOURCES,
         *STORES,
+        *TELEGRAM,
         *TOOLS,
         *VENDORS,
     )

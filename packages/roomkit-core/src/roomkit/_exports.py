@@ -734,6 +734,13 @@ if TYPE_CHECKING:
     from roomkit_plugins.sqlite import SQLiteMediaConfig as SQLiteMediaConfig
     from roomkit_plugins.sqlite import SQLiteMediaStore as SQLiteMediaStore
     from roomkit_plugins.sqlite import SQLiteStore as SQLiteStore
+    from roomkit_plugins.telegram import TelegramBotProvider as TelegramBotProvider
+    from roomkit_plugins.telegram import TelegramChannel as TelegramChannel
+    from roomkit_plugins.telegram import TelegramChannelConfig as TelegramChannelConfig
+    from roomkit_plugins.telegram import TelegramConfig as TelegramConfig
+    from roomkit_plugins.telegram import TelegramSource as TelegramSource
+    from roomkit_plugins.telegram import TelegramSourceConfig as TelegramSourceConfig
+    from roomkit_plugins.telegram import parse_telegram_webhook as parse_telegram_webhook
     from roomkit_plugins.telnyx import TelnyxConfig as TelnyxConfig
     from roomkit_plugins.telnyx import TelnyxRCSConfig as TelnyxRCSConfig
     from roomkit_plugins.telnyx import TelnyxRCSProvider as TelnyxRCSProvider
@@ -1434,9 +1441,12 @@ HOMES = {
     "TeamsProvider": "roomkit.abc.teams",
     "TelegramBotProvider": "roomkit_plugins.telegram",
     "TelegramChannel": "roomkit_plugins.telegram",
+    "TelegramChannelConfig": "roomkit_plugins.telegram",
     "TelegramConfig": "roomkit_plugins.telegram",
     "TelegramHints": "roomkit.models.hints",
     "TelegramProvider": "roomkit.abc.telegram",
+    "TelegramSource": "roomkit_plugins.telegram",
+    "TelegramSourceConfig": "roomkit_plugins.telegram",
     "TelemetryConfig": "roomkit.abc.telemetry",
     "TelemetryProvider": "roomkit.abc.telemetry",
     "TelnyxConfig": "roomkit_plugins.telnyx",
@@ -1736,6 +1746,7 @@ COMPONENTS = {
     "source:nats": "roomkit-nats",
     "source:neonize": "roomkit-neonize",
     "source:sse": "roomkit-sources",
+    "source:telegram": "roomkit-telegram",
     "source:websocket": "roomkit-sources",
     "store:postgres": "roomkit-postgres",
     "store:sqlite": "roomkit-sqlite",
@@ -1818,7 +1829,7 @@ DISTRIBUTIONS = {
     "roomkit-sql": "built",
     "roomkit-sqlite": "built",
     "roomkit-teams": "planned",
-    "roomkit-telegram": "planned",
+    "roomkit-telegram": "built",
     "roomkit-telnyx": "built",
     "roomkit-testing": "built",
     "roomkit-turn": "planned",

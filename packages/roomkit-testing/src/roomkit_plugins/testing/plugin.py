@@ -42,6 +42,7 @@ _SIMULATORS = {
     "mistral": "MistralSimulator",
     "openai": "OpenAISimulator",
     "sinch": "SinchSimulator",
+    "telegram": "TelegramSimulator",
     "telnyx": "TelnyxSimulator",
     "twilio": "TwilioSimulator",
     "vllm": "VLLMSimulator",

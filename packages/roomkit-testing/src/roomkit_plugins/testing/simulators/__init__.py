@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.openai import OpenAISimulator as OpenAISimulator
     from roomkit_plugins.testing.simulators.openai import VLLMSimulator as VLLMSimulator
     from roomkit_plugins.testing.simulators.sinch import SinchSimulator as SinchSimulator
+    from roomkit_plugins.testing.simulators.telegram import TelegramMessage as TelegramMessage
+    from roomkit_plugins.testing.simulators.telegram import TelegramPerson as TelegramPerson
+    from roomkit_plugins.testing.simulators.telegram import TelegramSimulator as TelegramSimulator
     from roomkit_plugins.testing.simulators.telnyx import TelnyxSimulator as TelnyxSimulator
     from roomkit_plugins.testing.simulators.twilio import TwilioSimulator as TwilioSimulator
     from roomkit_plugins.testing.simulators.vendor import VendorSimulator as VendorSimulator
@@ -73,6 +76,9 @@ else:
             "SinchSimulator": "sinch",
             "Slow": "ai",
             "Truncate": "ai",
+            "TelegramMessage": "telegram",
+            "TelegramPerson": "telegram",
+            "TelegramSimulator": "telegram",
             "TelnyxSimulator": "telnyx",
             "TwilioSimulator": "twilio",
             "UnscriptedRequestError": "ai",
