@@ -60,6 +60,7 @@ class EmailHints(Hints):
     """`from_` and `subject` are the configured ones when None.
 
     `references` are the Message-IDs of the thread, oldest first; the last is the one that is answered.
+    `unsubscribe_url` is where a POST revokes the recipient's consent (RFC 8058).
     """
 
     from_: str | None = None
@@ -67,6 +68,7 @@ class EmailHints(Hints):
     cc: tuple[str, ...] = ()
     reply_to: str | None = None
     references: tuple[str, ...] = ()
+    unsubscribe_url: str | None = None
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
