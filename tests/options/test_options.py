@@ -14,6 +14,7 @@ from tests.options.carriers import CARRIERS
 from tests.options.channels import CHANNELS
 from tests.options.http import HTTP
 from tests.options.kit import KIT
+from tests.options.mail import MAIL
 from tests.options.mechanism import Change, Observations, Settings, Subject, declared_options, unobserved
 from tests.options.memories import MEMORIES
 from tests.options.postgres import POSTGRES
@@ -36,6 +37,7 @@ SUBJECTS = {
         *CARRIERS,
         *CHANNELS,
         *HTTP,
+        *MAIL,
         *MEMORIES,
         *POSTGRES,
         *REDIS,

@@ -647,6 +647,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.ai import tool as tool
     from roomkit_plugins.anthropic import AnthropicAIProvider as AnthropicAIProvider
     from roomkit_plugins.anthropic import AnthropicConfig as AnthropicConfig
+    from roomkit_plugins.email import EmailChannel as EmailChannel
+    from roomkit_plugins.email import EmailChannelConfig as EmailChannelConfig
     from roomkit_plugins.gemini import GeminiAIProvider as GeminiAIProvider
     from roomkit_plugins.gemini import GeminiConfig as GeminiConfig
     from roomkit_plugins.http import HTTPChannel as HTTPChannel
@@ -964,6 +966,7 @@ HOMES = {
     "ElasticEmailProvider": "roomkit_plugins.elasticemail",
     "ElevenLabsTTSProvider": "roomkit_plugins.elevenlabs",
     "EmailChannel": "roomkit_plugins.email",
+    "EmailChannelConfig": "roomkit_plugins.email",
     "EmailHints": "roomkit.models.hints",
     "EmailProvider": "roomkit.abc.email",
     "EmitCallback": "roomkit.abc.source",
@@ -1791,7 +1794,7 @@ DISTRIBUTIONS = {
     "roomkit-dtmf": "planned",
     "roomkit-elasticemail": "planned",
     "roomkit-elevenlabs": "planned",
-    "roomkit-email": "planned",
+    "roomkit-email": "built",
     "roomkit-fastrtc": "planned",
     "roomkit-gemini": "built",
     "roomkit-gradium": "planned",
