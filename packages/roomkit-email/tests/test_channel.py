@@ -92,6 +92,15 @@ async def test_an_answer_is_in_the_thread_of_the_persons_mail(kit: RoomKit) -> N
 
 
 @pytest.mark.virtual_time
+async def test_an_answer_to_an_older_mail_names_that_one_last(kit: RoomKit) -> None:
+    office = Office(kit)
+    first = await office.receive("one", 1, extra={"subject": "x"})
+    await office.receive("two", 2, extra={"subject": "x", "references": ["<in1@example.com>"]})
+    hints = await office.answer(await office.room(), parent_event_id=first.event.id)
+    assert hints.references == ("<in2@example.com>", "<in1@example.com>")
+
+
+@pytest.mark.virtual_time
 async def test_a_thread_begun_here_goes_on_in_the_first_mail(kit: RoomKit) -> None:
     office = Office(kit, subject="Your order")
     await kit.create_room("r")

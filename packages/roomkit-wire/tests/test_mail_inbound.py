@@ -122,7 +122,7 @@ def test_a_file_alone_has_the_text_as_its_caption() -> None:
         (b"Content-Type: text/html\n\n<p>hi", "hi"),
     ],
 )
-def test_any_encoding_is_read(body: bytes, text: str) -> None:
+def test_a_text_in_any_encoding_is_read(body: bytes, text: str) -> None:
     content = read(b"From: ann@example.com\n" + body).content
     assert isinstance(content, TextContent)
     assert content.body == text
@@ -241,7 +241,7 @@ def test_a_reading_is_a_receipt() -> None:
     assert (part.message_id, part.status, part.recipient) == ("<m1@shop.example>", "read", "ann@example.com")
 
 
-def test_a_complaint_ends_consent() -> None:
+def test_a_complaint_ends_the_consent_of_its_author() -> None:
     part = read(
         "From: fbl@isp.example\nContent-Type: multipart/report; report-type=feedback-report; boundary=b\n\n"
         "--b\nContent-Type: text/plain\n\nabuse\n--b\nContent-Type: message/feedback-report\n\n"

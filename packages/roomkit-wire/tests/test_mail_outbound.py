@@ -114,7 +114,7 @@ def test_what_no_person_wrote_says_so(kind: str, is_automatic: bool) -> None:
     assert len(mail[LOOP_HEADER]) == 16
 
 
-def test_one_click_unsubscribes() -> None:
+def test_a_mail_can_be_unsubscribed_from_by_one_click() -> None:
     mail = mail_of("offer", unsubscribe_url="https://shop.example/u?t=1")
     assert mail["List-Unsubscribe"] == "<https://shop.example/u?t=1>"
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"

@@ -15,7 +15,7 @@ from roomkit.authoring.transport import TransportChannel
 from roomkit.models.channel import ChannelCapabilities, ChannelOutput
 from roomkit.models.content import TextContent
 from roomkit.models.enums import ChannelMediaType, ChannelType, EventType, MediaForm
-from roomkit_plugins.email.threads import answered_thread, begun_thread, thread_of
+from roomkit_plugins.email.threads import answered_thread, answering, begun_thread, thread_of
 from roomkit_plugins.email.tokens import (
     UnsubscribeLink,
     plus_address,
@@ -168,7 +168,9 @@ class EmailChannel(TransportChannel):
     @override
     def hints(self, event: RoomEvent, binding: ChannelBinding, context: RoomContext) -> Mapping[str, Any]:
         thread = thread_of(binding.state)
-        found: dict[str, Any] = {"references": thread.references} if thread.references else {}
+        found: dict[str, Any] = {}
+        if references := answering(thread, context.answered):
+            found["references"] = references
         subject = thread.subject or self.subject
         if subject is not None and _named(event, binding, "subject") is None:
             found["subject"] = subject

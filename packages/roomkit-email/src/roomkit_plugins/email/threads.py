@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["MailThread", "answered_thread", "begun_thread", "thread_of"]
+__all__ = ["MailThread", "answered_thread", "answering", "begun_thread", "thread_of"]
 
 _LONGEST = 2_000
 """Characters of all ids of a thread: the state of a binding has 4 KiB."""
@@ -32,6 +32,12 @@ def thread_of(state: Mapping[str, Any]) -> MailThread:
         return MailThread(_ids(kept), reply_subject(_subject(kept)))
     begun = state.get(_BEGUN)
     return MailThread(_ids(begun), _subject(begun)) if isinstance(begun, Mapping) else MailThread()
+
+
+def answering(thread: MailThread, answered: Sequence[str]) -> tuple[str, ...]:
+    """Return the references of a mail that answers one of the thread, by the vendor's ids of that; the last."""
+    ids = [each for each in answered if _MESSAGE_ID.fullmatch(each)][:1]
+    return (*(each for each in thread.references if each not in ids), *ids)
 
 
 def answered_thread(message_id: str | None, extra: Mapping[str, Any]) -> Mapping[str, Any]:
