@@ -35,7 +35,7 @@ def thread_of(state: Mapping[str, Any]) -> MailThread:
 
 
 def answering(thread: MailThread, answered: Sequence[str]) -> tuple[str, ...]:
-    """Return the references of a mail that answers one of the thread, by the vendor's ids of that; the last."""
+    """Return the references of a mail that answers one of a thread: that one, by its ids, is the last."""
     ids = [each for each in answered if _MESSAGE_ID.fullmatch(each)][:1]
     return (*(each for each in thread.references if each not in ids), *ids)
 
