@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from roomkit import TextContent
@@ -13,6 +14,7 @@ from roomkit.models import InboundMessage, InboundResult, RoomEvent
 from roomkit.models.event import EventSource
 from roomkit.models.webhook import WebhookAnswer
 from roomkit.plugins import default_manager
+from roomkit_plugins.testing.polling import until
 from roomkit_plugins.testing.simulators import NeverAnswer, TelegramSimulator
 from tests.options.channels import made
 from tests.options.kit import a_kit
@@ -135,14 +137,46 @@ async def _polls(settings: Settings) -> object:
         return asked.path, asked.body, emitted, ended
 
 
-async def _silent(settings: Settings) -> object:
+async def _gives_up(settings: Settings) -> object:
+    """Return whether a source has given up on a server that takes its request, and never answers."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        given = {"bot_token": "123456:token", "channel_id": "telegram", **settings, "base_url": origin}
+        source = await default_manager().acreate("source", "telegram", given)
+        task = asyncio.create_task(source.start(_unexpected))
+        try:
+            await until(partial(_has_failed, source), 20 if settings["timeout"] < 1 else 0.3)
+            return "given up"
+        except TimeoutError:
+            return "still waiting"
+        finally:
+            await source.stop()
+            await task
+            await source.close()
+
+
+async def _has_failed(source: Any) -> bool:
+    return (await source.healthcheck()).error is not None
+
+
+async def _unexpected(emitted: object) -> InboundResult:
+    raise AssertionError("nothing comes")
+
+
+async def _delivers(settings: Settings) -> object:
     """Return what the channel's provider is handed."""
-    channel = await made("telegram", {"provider": {"plugin": "mock"}, **settings}, "telegram")
+    channel = await made("telegram", settings, "telegram")
     async with a_kit({}, channel) as kit:
         await kit.create_room("t")
         await kit.attach_channel("t", "telegram", metadata={"telegram_chat_id": str(_CHAT)})
         await kit.send_event("t", "system", TextContent(body="hello"))
-        return [each["hints"] for each in channel.provider.sent]
+        providers = [each for each in (channel.provider,) if each is not None]
+        return [sent["hints"] for each in providers for sent in each.sent]
 
 
 _OF_A_BOT: Mapping[str, Change] = {
@@ -153,7 +187,15 @@ _OF_A_BOT: Mapping[str, Change] = {
 }
 _SECRET: Settings = {"webhook_secret": "simulated-webhook-secret"}
 TELEGRAM = (
-    Subject("channel:telegram", {"silent": Change(True)}, _silent),
+    Subject(
+        "channel:telegram",
+        {
+            "silent": Change(True, {"provider": "mock"}),
+            "provider": Change("mock"),
+            "providers": Change(["mock"]),
+        },
+        _delivers,
+    ),
     Subject(
         "telegram:bot",
         {
@@ -173,6 +215,7 @@ TELEGRAM = (
             "channel_id": Change("other"),
             "poll_seconds": Change(7),
             "limit": Change(9),
+            "timeout": Change(0.05, {"timeout": 10.0, "poll_seconds": 0}, _gives_up),
         },
         _polls,
         real_time=True,

@@ -201,7 +201,7 @@ async def test_agents_are_asked_in_a_group_only_where_the_bot_is_addressed(
 async def test_an_album_is_one_message(kit: RoomKit, ann: TelegramPerson) -> None:
     """Whatever the order of its parts, and however often they come."""
     for caption in ("the first", None, None):
-        words = {} if caption is None else {"caption": caption}
+        words: dict[str, Any] = {} if caption is None else {"caption": caption}
         await ann.send_file("photo", PNG, media_group_id="g1", **words)
     assert await kit.store.list_rooms() == []
     await until(lambda: kit.store.list_rooms())

@@ -17,7 +17,7 @@ from roomkit_plugins.wire.sdk import LazyClient, Mask, needed
 if TYPE_CHECKING:
     import httpx2
 
-    from roomkit_plugins.telegram.config import TelegramConfig
+    from roomkit_plugins.telegram.config import TelegramBotConfig
 
 __all__ = ["TelegramAPI"]
 
@@ -34,7 +34,7 @@ class TelegramAPI:
     """One bot's API, for any number of rooms at once."""
 
     def __init__(
-        self, config: TelegramConfig, *, owner: str, http_client: httpx2.AsyncClient | None = None
+        self, config: TelegramBotConfig, *, owner: str, http_client: httpx2.AsyncClient | None = None
     ) -> None:
         self._config = config
         self._owner = owner
@@ -158,7 +158,7 @@ class TelegramAPI:
         return _Client(caller, bot, telegram.error.TelegramError)
 
 
-def _remedy(error: ProviderError, config: TelegramConfig) -> str:
+def _remedy(error: ProviderError, config: TelegramBotConfig) -> str:
     if error.error_code is ErrorCode.AUTH:
         return "; copy the token again from BotFather (/mybots, API Token)"
     if isinstance(error, TelegramError):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from roomkit_plugins.wire.connection import check_secure_url
 from roomkit_plugins.wire.vendor_provider import VendorConfig
 
-__all__ = ["TelegramChannelConfig", "TelegramConfig", "TelegramSourceConfig"]
+__all__ = ["TelegramBotConfig", "TelegramChannelConfig", "TelegramConfig", "TelegramSourceConfig"]
 
 API = "https://api.telegram.org"
 MOST_BYTES = 20 * 1024 * 1024
@@ -24,14 +24,11 @@ def _token() -> SecretStr:
     return SecretStr(os.environ.get("TELEGRAM_BOT_TOKEN", ""))
 
 
-class TelegramConfig(VendorConfig):
-    """The settings of `TelegramBotProvider`: one bot."""
+class TelegramBotConfig(VendorConfig):
+    """The settings of a bot, whichever way its updates come."""
 
     bot_token: SecretStr = Field(default_factory=_token)
     """The token that BotFather gave, as `123456:ABC...`. `TELEGRAM_BOT_TOKEN` without it."""
-    webhook_secret: SecretStr | None = None
-    """The `secret_token` of setWebhook: 1 to 256 of `A-Z a-z 0-9 _ -`. Without it no update is taken by
-    webhook."""
     groups: Literal["addressed", "all"] = "addressed"
     """Which messages of groups ask the room's agents: those that address the bot, or all. Every one is in the
     timeline."""
@@ -55,6 +52,19 @@ class TelegramConfig(VendorConfig):
             )
         return token
 
+    @property
+    def bot_id(self) -> str:
+        """The bot's user id: the part of its token that is no secret."""
+        return self.bot_token.get_secret_value().partition(":")[0]
+
+
+class TelegramConfig(TelegramBotConfig):
+    """The settings of `TelegramBotProvider`: of the bot, and of its webhook."""
+
+    webhook_secret: SecretStr | None = None
+    """The `secret_token` of setWebhook: 1 to 256 of `A-Z a-z 0-9 _ -`. Without it no update is taken by
+    webhook."""
+
     @field_validator("webhook_secret")
     @classmethod
     def _check_secret(cls, secret: SecretStr | None) -> SecretStr | None:
@@ -62,13 +72,8 @@ class TelegramConfig(VendorConfig):
             raise ValueError("webhook_secret has 1 to 256 characters of A-Z, a-z, 0-9, _ and -")
         return secret
 
-    @property
-    def bot_id(self) -> str:
-        """The bot's user id: the part of its token that is no secret."""
-        return self.bot_token.get_secret_value().partition(":")[0]
 
-
-class TelegramSourceConfig(TelegramConfig):
+class TelegramSourceConfig(TelegramBotConfig):
     """The settings of `TelegramSource`: of the bot, and of its polling."""
 
     channel_id: str = Field(min_length=1)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from roomkit.abc.provider import WebhookPart
     from roomkit.abc.services import Services
     from roomkit_plugins.telegram.client import TelegramAPI
-    from roomkit_plugins.telegram.config import TelegramConfig
+    from roomkit_plugins.telegram.config import TelegramBotConfig
 
 __all__ = ["AlbumNotStoredError", "TelegramIntake", "moved_binding"]
 
@@ -36,7 +36,7 @@ class AlbumNotStoredError(RoomKitError):
 class TelegramIntake:
     """Reads a bot's updates, gets their files, and joins its albums. `way` is how the updates come."""
 
-    def __init__(self, config: TelegramConfig, api: TelegramAPI, *, way: str) -> None:
+    def __init__(self, config: TelegramBotConfig, api: TelegramAPI, *, way: str) -> None:
         self._config = config
         self._api = api
         self._way = way
