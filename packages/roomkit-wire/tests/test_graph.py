@@ -134,7 +134,9 @@ def test_the_challenge_is_answered_to_the_right_token_alone() -> None:
         ({"mode": "subscribe", "verify_token": "hunter2", "challenge": "1" * 201}, "hunter2", 400),
     ],
 )
-def test_another_question_is_refused(query: dict[str, str], token: str | None, status: int) -> None:
+def test_a_challenge_with_another_token_is_refused(
+    query: dict[str, str], token: str | None, status: int
+) -> None:
     with pytest.raises(WebhookRejected) as caught:
         answer_challenge(asking(**query), None if token is None else SecretStr(token))
     assert caught.value.status_code == status

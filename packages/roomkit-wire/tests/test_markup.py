@@ -308,6 +308,13 @@ class Checked(HTMLParser):
         raise AssertionError(data)
 
 
+def test_a_chat_keeps_the_lines_of_a_paragraph() -> None:
+    """CommonMark shows a line break of the source as a space; code keeps its own either way."""
+    body = "one\n**two\nthree**\n\n```\na\nb\n```"
+    assert to_text(parse(body, "markdown")) == "one two three\n\na\nb"
+    assert to_text(parse(body, "markdown", keeps_lines=True)) == "one\ntwo\nthree\n\na\nb"
+
+
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(body=BODIES, kind=st.sampled_from(["markdown", "html", "plain"]))
 def test_any_text_is_read_and_written_safely(body: str, kind: Literal["markdown", "html", "plain"]) -> None:

@@ -19,10 +19,13 @@ LONGEST_BODY = 500_000
 """Characters of a text that is read as Markdown or HTML."""
 
 
-def parse(body: str, format: Literal["markdown", "html", "plain"]) -> MarkupTree:
+def parse(
+    body: str, format: Literal["markdown", "html", "plain"], *, keeps_lines: bool = False
+) -> MarkupTree:
     """Return the tree of a text from outside; whatever it holds, no text that a reader sees is lost.
 
-    Blocks and spans nested more than `MAX_DEPTH` deep lose their form. HTML within Markdown is text. Raises
+    Blocks and spans nested more than `MAX_DEPTH` deep lose their form. HTML within Markdown is text. With
+    `keeps_lines` each line of a paragraph of Markdown stays a line, as chats show it. Raises
     InvalidInputError for a text of more than `LONGEST_BODY` characters that is not plain.
     """
     from roomkit_plugins.wire.markup.plain import plain_tree
@@ -40,4 +43,4 @@ def parse(body: str, format: Literal["markdown", "html", "plain"]) -> MarkupTree
         return html_tree(body)
     from roomkit_plugins.wire.markup.markdown import markdown_tree
 
-    return markdown_tree(body)
+    return markdown_tree(body, keeps_lines=keeps_lines)

@@ -41,8 +41,8 @@ _MOST_PICTURES = 100
 """Pictures of a text: the parser calls itself for one within another, and has no bound."""
 
 
-def markdown_tree(body: str) -> MarkupTree:
-    """Return the tree of a Markdown text; one that nests too deep is read as plain text."""
+def markdown_tree(body: str, *, keeps_lines: bool = False) -> MarkupTree:
+    """Return the tree of a Markdown text, see `parse`; one that nests too deep is read as plain text."""
     from markdown_it.tree import SyntaxTreeNode
 
     if body.count("![") > _MOST_PICTURES:
@@ -51,7 +51,15 @@ def markdown_tree(body: str) -> MarkupTree:
     # The parser drops what is in a block of the last level: such a text is kept whole, without its form.
     if any(token.level >= MAX_DEPTH - 1 or _is_deep(token.children or ()) for token in tokens):
         return plain_tree(body)
+    for break_ in _soft_breaks(tokens) if keeps_lines else ():
+        break_.type = "hardbreak"
     return tuple(_blocks(SyntaxTreeNode(tokens).children))
+
+
+def _soft_breaks(tokens: Sequence[Token]) -> Iterator[Token]:
+    """Yield the line breaks of the source that CommonMark shows as spaces."""
+    for token in tokens:
+        yield from (each for each in token.children or () if each.type == "softbreak")
 
 
 def _is_deep(line: Sequence[Token]) -> bool:
