@@ -48,4 +48,5 @@ _SIMULATORS = {
     "vllm": "VLLMSimulator",
     "voicemeup": "VoiceMeUpSimulator",
     "webhook": "WebhookSimulator",
+    "whatsapp": "WhatsAppSimulator",
 }

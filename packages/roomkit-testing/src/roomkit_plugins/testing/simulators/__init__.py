@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.vendor import VendorSimulator as VendorSimulator
     from roomkit_plugins.testing.simulators.voicemeup import VoiceMeUpSimulator as VoiceMeUpSimulator
     from roomkit_plugins.testing.simulators.webhook import WebhookSimulator as WebhookSimulator
+    from roomkit_plugins.testing.simulators.whatsapp import WhatsAppMessage as WhatsAppMessage
+    from roomkit_plugins.testing.simulators.whatsapp import WhatsAppPhone as WhatsAppPhone
+    from roomkit_plugins.testing.simulators.whatsapp import WhatsAppSimulator as WhatsAppSimulator
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
@@ -87,6 +90,9 @@ else:
             "VendorSimulator": "vendor",
             "VoiceMeUpSimulator": "voicemeup",
             "WebhookSimulator": "webhook",
+            "WhatsAppMessage": "whatsapp",
+            "WhatsAppPhone": "whatsapp",
+            "WhatsAppSimulator": "whatsapp",
             "WrongShape": "ai",
         },
     )
