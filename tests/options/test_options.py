@@ -26,6 +26,7 @@ from tests.options.stores import STORES
 from tests.options.telegram import TELEGRAM
 from tests.options.tools import TOOLS
 from tests.options.vendors import VENDORS
+from tests.options.whatsapp import WHATSAPP
 
 SUBJECTS = {
     subject.name: subject
@@ -46,6 +47,7 @@ SUBJECTS = {
         *TELEGRAM,
         *TOOLS,
         *VENDORS,
+        *WHATSAPP,
     )
 }
 OBSERVATIONS = Observations()

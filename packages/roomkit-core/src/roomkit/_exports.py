@@ -802,6 +802,10 @@ if TYPE_CHECKING:
     from roomkit_plugins.websocket import WebSocketChannelConfig as WebSocketChannelConfig
     from roomkit_plugins.websocket import WebSocketServer as WebSocketServer
     from roomkit_plugins.websocket import WritesAtOnce as WritesAtOnce
+    from roomkit_plugins.whatsapp import WhatsAppChannel as WhatsAppChannel
+    from roomkit_plugins.whatsapp import WhatsAppChannelConfig as WhatsAppChannelConfig
+    from roomkit_plugins.whatsapp import WhatsAppCloudConfig as WhatsAppCloudConfig
+    from roomkit_plugins.whatsapp import WhatsAppCloudProvider as WhatsAppCloudProvider
 
     class PluginMethods:
         """The methods that plugins add to a kit, where their distribution is installed."""
@@ -1565,6 +1569,9 @@ HOMES = {
     "WebhookRejected": "roomkit.abc.errors",
     "WebhookRequest": "roomkit.models.webhook",
     "WhatsAppChannel": "roomkit_plugins.whatsapp",
+    "WhatsAppChannelConfig": "roomkit_plugins.whatsapp",
+    "WhatsAppCloudConfig": "roomkit_plugins.whatsapp",
+    "WhatsAppCloudProvider": "roomkit_plugins.whatsapp",
     "WhatsAppHints": "roomkit.models.hints",
     "WhatsAppPersonalChannel": "roomkit_plugins.neonize",
     "WhatsAppPersonalProvider": "roomkit_plugins.neonize",
@@ -1842,7 +1849,7 @@ DISTRIBUTIONS = {
     "roomkit-voicemeup": "built",
     "roomkit-wav": "planned",
     "roomkit-websocket": "built",
-    "roomkit-whatsapp": "planned",
+    "roomkit-whatsapp": "built",
     "roomkit-wire": "built",
 }
 """Each of our distributions: planned, built, or published on a package index."""
