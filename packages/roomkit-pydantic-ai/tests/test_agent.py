@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import date
+from typing import Any
 
 import pytest
 from pydantic_ai import Agent
@@ -128,3 +130,97 @@ async def test_an_unknown_model_is_refused_when_it_is_asked() -> None:
         await provider.generate(AIContext(messages=[QUESTION]))
     assert caught.value.error_code is ErrorCode.INVALID_REQUEST
     await provider.close()
+
+
+# -- the gates of the room ----------------------------------------------------------------------
+
+
+class Gates:
+    """A room's `OwnCalls`: refuses, or has the call made with other arguments."""
+
+    def __init__(self, refusal: str | None = None, **changed: Any) -> None:
+        self.refusal = refusal
+        self.changed = changed
+        self.seen: list[tuple[str, str, dict[str, Any]]] = []  # bound: one test
+
+    async def run(
+        self,
+        call_id: str,
+        name: str,
+        arguments: Mapping[str, Any],
+        work: Callable[[dict[str, Any]], Awaitable[object]],
+    ) -> object:
+        self.seen.append((call_id, name, dict(arguments)))
+        return self.refusal or await work({**arguments, **self.changed})
+
+
+def refunding(script: Script, **options: Any) -> tuple[PydanticAIProvider, list[object]]:
+    agent = Agent(FunctionModel(stream_function=script))
+    made: list[object] = []
+
+    @agent.tool_plain
+    def refund(day: date = date(2030, 1, 1), amount: int = 40) -> str:
+        made.append((day, amount))
+        return f"refunded {amount}"
+
+    return PydanticAIProvider(agent=agent, **options), made
+
+
+def returned(script: Script) -> object:
+    """Return what the model read as the tool's result."""
+    request = script.seen[-1][-1]
+    assert isinstance(request, ModelRequest)
+    return request.parts[0].content
+
+
+async def test_a_call_of_the_agents_own_tool_passes_the_gates_of_the_room() -> None:
+    script, gates = Script("call refund", "Done."), Gates()
+    provider, made = refunding(script)
+    context = AIContext(messages=[QUESTION], own_calls=gates)
+    assert (await provider.generate(context)).content.strip() == "Done."
+    assert gates.seen == [("c1", "refund", {})]
+    assert (made, returned(script)) == ([(date(2030, 1, 1), 40)], "refunded 40")
+
+
+async def test_a_call_that_is_refused_is_not_made() -> None:
+    """The model reads why, and goes on."""
+    script = Script("call refund", "I may not.")
+    provider, made = refunding(script)
+    context = AIContext(messages=[QUESTION], own_calls=Gates("ask your manager"))
+    assert (await provider.generate(context)).content.strip() == "I may not."
+    assert (made, returned(script)) == ([], "ask your manager")
+
+
+async def test_arguments_that_a_gate_changed_are_checked_and_run() -> None:
+    """The tool gets values of its types."""
+    script = Script("call refund", "Done.")
+    provider, made = refunding(script)
+    gates = Gates(day="2031-02-03", amount="10")
+    await provider.generate(AIContext(messages=[QUESTION], own_calls=gates))
+    assert made == [(date(2031, 2, 3), 10)]
+
+
+async def test_arguments_that_a_gate_made_wrong_are_not_run() -> None:
+    script = Script("call refund", "I could not.")
+    provider, made = refunding(script)
+    await provider.generate(AIContext(messages=[QUESTION], own_calls=Gates(amount="much")))
+    assert made == []
+    assert "refund does not take these" in str(returned(script))
+
+
+async def test_tools_of_the_room_do_not_pass_twice() -> None:
+    """They come out, and pass the gates there."""
+    gates = Gates()
+    provider, _ = refunding(Script("call hand_over"))
+    context = AIContext(messages=[QUESTION], tools=[AITool(name="hand_over")], own_calls=gates)
+    assert [call.name for call in (await provider.generate(context)).tool_calls] == ["hand_over"]
+    assert gates.seen == []
+
+
+async def test_an_agent_that_is_not_gated_runs_its_tools_as_it_likes() -> None:
+    gates = Gates("no")
+    provider, made = refunding(Script("call refund", "Done."), gated=False)
+    await provider.generate(AIContext(messages=[QUESTION], own_calls=gates))
+    assert (len(made), gates.seen, provider.runs_tools) == (1, [], False)
+    assert refunding(Script())[0].runs_tools
+    assert not PydanticAIProvider(model=FunctionModel(stream_function=Script())).runs_tools

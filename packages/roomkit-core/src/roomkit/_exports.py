@@ -485,6 +485,7 @@ if TYPE_CHECKING:
     from roomkit.models.framework_event import FrameworkEvent as FrameworkEvent
     from roomkit.models.generation import AIContext as AIContext
     from roomkit.models.generation import AIResponse as AIResponse
+    from roomkit.models.generation import OwnCalls as OwnCalls
     from roomkit.models.generation import ResponseSchema as ResponseSchema
     from roomkit.models.hints import EmailHints as EmailHints
     from roomkit.models.hints import Hints as Hints
@@ -1174,6 +1175,7 @@ HOMES = {
     "OpenTelemetryProvider": "roomkit_plugins.opentelemetry",
     "OpenVocabulary": "roomkit.models.vocabulary",
     "OptOutWords": "roomkit.authoring.opt_out",
+    "OwnCalls": "roomkit.models.generation",
     "OwnerTasks": "roomkit.abc.services.tasks",
     "Park": "roomkit.models.parking",
     "ParkedCall": "roomkit.models.parking",

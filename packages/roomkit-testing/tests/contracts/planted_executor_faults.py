@@ -226,6 +226,22 @@ class TellsUsersApartByTheirModel(Faulty):
         await super().detach(user.model_name)
 
 
+class _Open:
+    """Lets every call of a provider's own tools pass."""
+
+    async def run(self, call_id: str, name: str, arguments: Any, work: Any) -> object:
+        return await work(dict(arguments))
+
+
+@found_by("test_a_providers_own_tools_are_not_run_where_no_gate_sees_them")
+class RunsToolsThatNoGateSees(Faulty):
+    async def serve(self, agents: Any, **options: Any) -> None:
+        for model in agents.values():
+            script = model._script
+            model._script = lambda context, script=script: script(replace(context, own_calls=_Open()))
+        await super().serve(agents, **options)
+
+
 @found_by("test_serving_raises_what_its_providers_raise_when_they_close")
 class ServesInSilence(Faulty):
     async def serve(self, agents: Any, *, limit: int = 8, telemetry: Any = None) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from roomkit.models.parking import ParkedCall
     from roomkit_plugins.ai.turn import Call, Turn
 
-__all__ = ["all_repeated", "run_calls"]
+__all__ = ["admitted", "all_repeated", "run_calls", "said_of"]
 
 logger = get_logger("roomkit.ai")
 
@@ -130,7 +130,7 @@ def all_repeated(turn: Turn, calls: Sequence[Call]) -> bool:
 async def _run(turn: Turn, run: ToolRun, refusal: str | None) -> AIToolResultPart | None:
     asked = run.use
     began = asyncio.get_running_loop().time()
-    run.use, refusal = await _admitted(turn, asked, refusal)
+    run.use, refusal = await admitted(turn, asked, refusal)
     if refusal is None:
         await turn.signals.tool_started(run.use)
         outcome = await _execute(turn, run)
@@ -161,12 +161,15 @@ def _result_of(use: ToolUse, outcome: Outcome) -> AIToolResultPart:
     )
 
 
-async def _admitted(turn: Turn, use: ToolUse, refusal: str | None) -> tuple[ToolUse, str | None]:
-    """Return the call to execute, and why not if it may not be.
+async def admitted(
+    turn: Turn, use: ToolUse, refusal: str | None, *, own: bool = False
+) -> tuple[ToolUse, str | None]:
+    """Return the call to execute, and why not if it may not be; `own` is one of the provider's own tools.
 
     A gate may change the name and the arguments, so what it returns is checked again.
     """
-    refusal = refusal or turn.toolbox.refusal(use.name, use.arguments)
+    check = turn.toolbox.refusal_of_own if own else turn.toolbox.refusal
+    refusal = refusal or check(use.name, use.arguments)
     if refusal is not None or turn.services is None:
         return use, refusal
     try:
@@ -181,7 +184,7 @@ async def _admitted(turn: Turn, use: ToolUse, refusal: str | None) -> tuple[Tool
         return use, f"the tool {use.name!r} could not be checked and was not run"
     if not verdict.allowed:
         return use, verdict.reason or f"the tool {use.name!r} was refused"
-    return passed, turn.toolbox.refusal(passed.name, passed.arguments)
+    return passed, check(passed.name, passed.arguments)
 
 
 async def _execute(turn: Turn, run: ToolRun) -> Outcome:
@@ -233,6 +236,11 @@ def _shown(turn: Turn, use: ToolUse, result: ToolResult) -> Outcome:
     notes = [each.note.text for each in result.images]
     text = "\n".join(filter(None, (result.text, *notes)))
     return Outcome(cut(_text(text), MAX_RESULT_CHARS), result.is_error)
+
+
+def said_of(result: object) -> str:
+    """Return a result as observers see it."""
+    return cut(_text(result), MAX_RESULT_CHARS)
 
 
 def _text(result: object) -> str:

@@ -44,6 +44,7 @@ from roomkit_plugins.ai.images import with_images
 from roomkit_plugins.ai.loop import answer
 from roomkit_plugins.ai.memory import SlidingWindowMemory
 from roomkit_plugins.ai.offers import offers_for
+from roomkit_plugins.ai.own_calls import TurnOwnCalls
 from roomkit_plugins.ai.parking import continue_from
 from roomkit_plugins.ai.providers import check_providers, checked_schema, diagnosed
 from roomkit_plugins.ai.schema import thawed
@@ -172,6 +173,7 @@ class AIChannel(Channel):
         if max_turn_cost is not None or max_room_cost is not None:
             asked = () if memory is None else memory.providers
             check_prices(channel_id, self._options.prices, provider, *self._fallbacks, *asked)
+        self._runs_tools = any(each.runs_tools for each in (provider, *self._fallbacks))
         self._room_costs = RoomCosts()
         self.memory = memory or SlidingWindowMemory(max_context_events)
         self.tool_handler = tool_handler
@@ -392,6 +394,8 @@ class AIChannel(Channel):
         turn = self._turn(event, binding, request, first.messages, toolbox, role, spending)
         for each in memory.requests:
             turn.count(each.response.usage.items())
+        if self._runs_tools:
+            request.own_calls = TurnOwnCalls(turn)
         if first.is_legal and parked is None:
             turn.call_ids = set()
         if context.speculative:

@@ -63,6 +63,11 @@ class ExecutedProvider(AIProvider):
     def supports_response_schema(self) -> bool:
         return self.described.supports_response_schema
 
+    @property
+    @override
+    def runs_tools(self) -> bool:
+        return self.described.runs_tools
+
     @override
     def bind(self, services: Services) -> None:
         super().bind(services)

@@ -36,6 +36,7 @@ _ATTRIBUTES: tuple[tuple[str, type], ...] = (
     ("supports_streaming", bool),
     ("supports_structured_streaming", bool),
     ("supports_response_schema", bool),
+    ("runs_tools", bool),
 )
 _RESPONSE: Mapping[str, type | UnionType] = {
     "content": str | None,

@@ -178,6 +178,10 @@ class Toolbox:
             return f"invalid arguments, correct them and call again: {'; '.join(problems)}"
         return None
 
+    def refusal_of_own(self, name: str, _arguments: Mapping[str, Any]) -> str | None:
+        """Return why a provider may not call a tool of its own; None if it may."""
+        return self._way_to(name) if self._permits(name) else f"the tool {name!r} is not permitted here"
+
     def handler(self, name: str) -> ToolHandler:
         """Return the handler of an offered tool. Raises UnknownToolError when there is none."""
         handler = self._tools[name].handler or self._fallback

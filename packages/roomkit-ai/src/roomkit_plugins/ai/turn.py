@@ -132,10 +132,14 @@ class Turn:
             if self.speculation.speculative:
                 with self.stop:
                     await self.speculation.confirmed()
-            self.speculation = self.signals.deferred = None
-            for effect in self.deferred:
-                await effect()
-            self.deferred.clear()
+            await self.release()
+
+    async def release(self) -> None:
+        """Have the effects that waited for the commit of the turn's message."""
+        self.speculation = self.signals.deferred = None
+        for effect in self.deferred:
+            await effect()
+        self.deferred.clear()
 
     def direct(self, directive: SteeringDirective) -> bool:
         """Take a direction from outside: at once to cancel, else before the next round.
@@ -194,6 +198,7 @@ class Turn:
             "target_capabilities": before.target_capabilities,
             "target_media_types": before.target_media_types,
             "metadata": before.metadata,
+            "own_calls": before.own_calls,
         }
         self.request = AIContext(**fields | changes)
 

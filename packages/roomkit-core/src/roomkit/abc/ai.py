@@ -67,6 +67,11 @@ class AIProvider(Provider):
         """Whether a context's `response_schema` is honoured; an agent with one refuses other providers."""
         return False
 
+    @property
+    def runs_tools(self) -> bool:
+        """Whether it calls tools of its own: each call then goes through the context's `own_calls`."""
+        return False
+
     @abstractmethod
     async def generate(self, context: AIContext) -> AIResponse:
         """Return the whole answer."""

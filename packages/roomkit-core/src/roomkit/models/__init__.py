@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from roomkit.models.framework_event import FrameworkEvent as FrameworkEvent
     from roomkit.models.generation import AIContext as AIContext
     from roomkit.models.generation import AIResponse as AIResponse
+    from roomkit.models.generation import OwnCalls as OwnCalls
     from roomkit.models.generation import ResponseSchema as ResponseSchema
     from roomkit.models.hints import EmailHints as EmailHints
     from roomkit.models.hints import Hints as Hints
@@ -283,6 +284,7 @@ else:
             "MessengerHints",
             "Observation",
             "OpenVocabulary",
+            "OwnCalls",
             "Park",
             "ParkedCall",
             "ParkedRound",

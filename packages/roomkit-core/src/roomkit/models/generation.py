@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from roomkit._dataclasses import dataclass
 
@@ -17,10 +17,30 @@ if TYPE_CHECKING:
     from roomkit.models.enums import ChannelMediaType
     from roomkit.models.task import Observation, Task
 
-__all__ = ["AIContext", "AIResponse", "ResponseSchema"]
+__all__ = ["AIContext", "AIResponse", "OwnCalls", "ResponseSchema"]
 
 type ResponseSchema = type[BaseModel] | Mapping[str, Any]
 """The shape of an answer: a pydantic model, or a JSON Schema of type object."""
+
+
+class OwnCalls(Protocol):
+    """Runs the calls that a provider makes of tools of its own, such as an agent's, as a room runs all calls.
+
+    The tool policy and the gates before tools judge them, observers see them, and the deadline of tools ends
+    them.
+    """
+
+    async def run(
+        self,
+        call_id: str,
+        name: str,
+        arguments: Mapping[str, Any],
+        work: Callable[[dict[str, Any]], Awaitable[object]],
+    ) -> object:
+        """Return what `work(arguments)` returns, with the arguments as gates left them.
+
+        For a call that is refused or late, a text for the model that says why. Raises what `work` raises.
+        """
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,6 +51,7 @@ class AIContext:
     leaves the provider's own configuration in force. `tool_choice` is `auto`, `none`, `required`
     or a tool's name. With a `response_schema` the answer is JSON that fits it, instead of prose.
     `trace_parent` is the place of this request in a trace (W3C Trace Context), where telemetry is on.
+    `own_calls` is for providers that have `runs_tools`; None outside of a turn.
     """
 
     messages: list[AIMessage] = field(default_factory=list)
@@ -48,6 +69,7 @@ class AIContext:
     target_media_types: tuple[ChannelMediaType, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     trace_parent: str | None = None
+    own_calls: OwnCalls | None = None
 
 
 @dataclass(slots=True, kw_only=True)

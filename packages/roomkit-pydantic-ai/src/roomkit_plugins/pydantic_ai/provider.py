@@ -23,9 +23,10 @@ from roomkit_plugins.wire.structured import Structured
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
+    from pydantic_ai.capabilities import AgentCapability
     from pydantic_ai.models import Model
     from roomkit.models.ai import StreamEvent
-    from roomkit.models.generation import AIContext, AIResponse
+    from roomkit.models.generation import AIContext, AIResponse, OwnCalls
 
 __all__ = ["PydanticAIProvider"]
 
@@ -42,9 +43,10 @@ class PydanticAIProvider(AIProvider):
     """Any model that Pydantic AI knows, or an agent of it. One provider serves any number of rooms at once.
 
     Without `model` and `agent` it asks the model that the configuration names. A model or an agent
-    given here stays its maker's: it is not closed. An agent runs its own tools; RoomKit's tools are
-    offered to it as well, and their calls come back to be run here. `deps` are the agent's
-    dependencies, the same for every run.
+    given here stays its maker's: it is not closed. An agent runs its own tools, each call once the tool
+    policy and the gates of the room have passed it, and within the deadline of tools; with `gated=False` it
+    runs them as it likes, unseen. RoomKit's tools are offered to it as well, and their calls come back to be
+    run here. `deps` are the agent's dependencies, the same for every run.
 
     The library is imported at the first call, in a worker thread.
     """
@@ -56,6 +58,7 @@ class PydanticAIProvider(AIProvider):
         model: Model | None = None,
         agent: Agent[Any, Any] | None = None,
         deps: Any = None,  # the type that the agent declares
+        gated: bool = True,
     ) -> None:
         self._config = config or PydanticAIConfig()
         if model is not None and agent is not None:
@@ -69,6 +72,7 @@ class PydanticAIProvider(AIProvider):
             )
         self._given = _Library(model, agent)
         self._deps = deps
+        self._gated = gated
         self._library = LazyClient(self._make, self._leave, owner="PydanticAIProvider", provider=self.name)
 
     @property
@@ -102,13 +106,18 @@ class PydanticAIProvider(AIProvider):
         """Whether a context's `response_schema` is honoured; the library refuses it for some models."""
         return True
 
+    @property
+    def runs_tools(self) -> bool:
+        """Whether it is an agent, whose own tools pass the gates of the room."""
+        return self._given.agent is not None and self._gated
+
     async def generate(self, context: AIContext) -> AIResponse:
         """Return the whole answer; an agent's is streamed all the same. Raises ProviderError."""
         asked = wire.asked(self._config, context)
         library = await self._library.get()
         structured = Structured(context, ORIGIN)
         if library.model is None:
-            return structured.whole(collect([event async for event in self._events(library, asked)]))
+            return structured.whole(collect([event async for event in self._events(library, asked, context)]))
         from pydantic_ai.direct import model_request
 
         failed: ProviderError | None = None
@@ -129,7 +138,7 @@ class PydanticAIProvider(AIProvider):
         asked = wire.asked(self._config, context)
         library = await self._library.get()
         halves, structured = Halves(), Structured(context, ORIGIN)
-        async with aclosing(self._events(library, asked)) as events:
+        async with aclosing(self._events(library, asked, context)) as events:
             async for item in events:
                 for event in halves.feed(item):
                     yield structured.seen(event)
@@ -161,8 +170,12 @@ class PydanticAIProvider(AIProvider):
         """Close the connections of a model that the configuration names. Idempotent."""
         await self._library.close()
 
-    async def _events(self, library: _Library, asked: wire.Asked) -> AsyncGenerator[StreamEvent]:
-        source = self._of_model(library, asked) if library.agent is None else self._of_agent(library, asked)
+    async def _events(
+        self, library: _Library, asked: wire.Asked, context: AIContext
+    ) -> AsyncGenerator[StreamEvent]:
+        calls = context.own_calls if self.runs_tools else None
+        is_model = library.agent is None
+        source = self._of_model(library, asked) if is_model else self._of_agent(library, asked, calls)
         failed: ProviderError | None = None
         try:
             async with aclosing(source) as events:
@@ -188,7 +201,9 @@ class PydanticAIProvider(AIProvider):
         for item in answer.end(response, response.usage):
             yield item
 
-    async def _of_agent(self, library: _Library, asked: wire.Asked) -> AsyncGenerator[StreamEvent]:
+    async def _of_agent(
+        self, library: _Library, asked: wire.Asked, calls: OwnCalls | None
+    ) -> AsyncGenerator[StreamEvent]:
         from pydantic_ai import AgentRunResultEvent, DeferredToolRequests
         from pydantic_ai.toolsets import ExternalToolset
 
@@ -204,6 +219,7 @@ class PydanticAIProvider(AIProvider):
             toolsets=toolsets,
             model_settings=settings,
             deps=self._deps,
+            capabilities=_gates(calls),
         )
         async with run as events:
             async for event in events:
@@ -254,6 +270,14 @@ class PydanticAIProvider(AIProvider):
             # Entered and left at once: that is how Pydantic AI closes the connections that it made.
             async with library.model:
                 pass
+
+
+def _gates(calls: OwnCalls | None) -> list[AgentCapability[Any]] | None:
+    if calls is None:
+        return None
+    from roomkit_plugins.pydantic_ai.gates import RoomGates
+
+    return [RoomGates(calls)]
 
 
 def _shape(asked: wire.Asked) -> object:

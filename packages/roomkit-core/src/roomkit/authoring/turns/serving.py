@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError, RoomKitError
 from roomkit.abc.executor import QuarantinedTurn
@@ -24,6 +25,7 @@ from roomkit.authoring.turns.wire import (
 )
 from roomkit.models.ai import StreamDone, StreamTextDelta
 from roomkit.models.base import utcnow
+from roomkit.models.generation import OwnCalls
 from roomkit.models.telemetry import Attr, SpanKind
 from roomkit.models.values import message_of
 
@@ -223,6 +225,8 @@ class _Run:
 
     async def _fill(self, provider: AIProvider, request: TurnRequest) -> None:
         _check_shape(provider, request)
+        if provider.runs_tools:
+            request.context.own_calls = _NoOwnCalls(request.agent)
         if request.whole:
             await self._outbox.put(await provider.generate(request.context))
             return
@@ -285,6 +289,29 @@ class _Run:
                 self._server.count("interrupted")
                 return "interrupted"
         return "lost"
+
+
+class _NoOwnCalls(OwnCalls):
+    """Refuses a provider's own calls: the gates that would judge them are in the room's worker."""
+
+    def __init__(self, agent: str) -> None:
+        self._agent = agent
+
+    async def run(
+        self,
+        call_id: str,
+        name: str,
+        arguments: Mapping[str, Any],
+        work: Callable[[dict[str, Any]], Awaitable[object]],
+    ) -> object:
+        """Say why."""
+        logger.warning(
+            "the provider of %r may not call its own tool %r here: the gates of its room are in another "
+            "process; ask it without an executor, or give the tool to the agent in the room",
+            self._agent,
+            name,
+        )
+        return json.dumps({"error": f"the tool {name!r} cannot be checked here and was not run"})
 
 
 class _Outbox:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import pytest
@@ -167,6 +167,26 @@ class TurnRequestsContract(TurnSuite):
                     await asked
                 assert caught.value.error_code is ErrorCode.INVALID_REQUEST
         assert model.asked == []
+
+    async def test_a_providers_own_tools_are_not_run_where_no_gate_sees_them(
+        self, asker: Any, server: Any, agent: str
+    ) -> None:
+        """The gates are in the room's worker; the provider gets the reason as the result."""
+        made: list[object] = []
+
+        async def work(arguments: dict[str, Any]) -> object:
+            made.append(arguments)
+            return "done"
+
+        async def script(context: AIContext) -> AsyncGenerator[StreamEvent]:
+            assert context.own_calls is not None
+            yield StreamTextDelta(str(await context.own_calls.run("c1", "refund", {"amount": 40}, work)))
+            yield StreamDone("stop")
+
+        async with serving(server, {agent: ScriptedModel(script, runs_tools=True)}):
+            pieces = await read(asker, agent)
+        assert made == []
+        assert "'refund' cannot be checked here and was not run" in pieces[0].text
 
     async def test_any_text_arrives(self, asker: Any, server: Any) -> None:
         """NUL, halves of a character, long ones; in answers, requests and names of agents."""

@@ -40,8 +40,16 @@ type Script = Callable[[AIContext], AsyncGenerator[StreamEvent]]
 class ScriptedModel(AIProvider):
     """Streams what a function yields; `asked` has the contexts, `ended` how many calls are over."""
 
-    def __init__(self, script: Script, *, whole: AIResponse | None = None, has_shapes: bool = False) -> None:
+    def __init__(
+        self,
+        script: Script,
+        *,
+        whole: AIResponse | None = None,
+        has_shapes: bool = False,
+        runs_tools: bool = False,
+    ) -> None:
         self.has_shapes = has_shapes
+        self._runs_tools = runs_tools
         self.asked: list[AIContext] = []  # bound: a test
         self.running = 0
         self.most_running = 0
@@ -65,6 +73,11 @@ class ScriptedModel(AIProvider):
     @override
     def supports_response_schema(self) -> bool:
         return self.has_shapes
+
+    @property
+    @override
+    def runs_tools(self) -> bool:
+        return self._runs_tools
 
     @override
     async def generate(self, context: AIContext) -> AIResponse:
