@@ -58,6 +58,7 @@ CARRIERS = {
                 account_sid=twilio.account_sid,
                 auth_token=twilio.auth_token,
                 from_number=twilio.numbers[0],
+                status_callback_url=twilio.webhook_url,
                 base_url=twilio.origin,
             )
         ),
@@ -109,6 +110,7 @@ CARRIERS = {
                 api_key=telnyx.api_key,
                 public_key=telnyx.public_key,
                 from_number=telnyx.numbers[0],
+                webhook_url=telnyx.webhook_url,
                 base_url=telnyx.origin,
             )
         ),
@@ -234,6 +236,20 @@ async def test_a_message_whose_fate_is_not_known_arrives_once(
         assert (row.state, row.attempts) == (DeliveryState.SENT, 2)
     else:
         assert (row.state, row.error and row.error.code) == (DeliveryState.FAILED, "outcome_unknown")
+
+
+async def test_a_late_receipt_finds_a_message_whose_answer_was_lost(
+    kit: RoomKit, vendor: Any, carrier: Carrier
+) -> None:
+    """By the key of the message, which each carrier brings back in its own way."""
+    if not carrier.has_receipts:
+        pytest.skip("the carrier has none")
+    await vendor.phone(ANN).write("Hello")
+    vendor.play(Drop())
+    row = await sent(kit, "your code is 1234")
+    await vendor.report("delivered", message=vendor.messages[0])
+    found = await kit.store.get_delivery(row.id)
+    assert (found.state, found.receipt) == (row.state, ReceiptState.DELIVERED)
 
 
 async def test_a_refusal_for_good_is_not_repeated(kit: RoomKit, vendor: Any, carrier: Carrier) -> None:

@@ -306,9 +306,11 @@ def test_a_receipt_has_its_code_if_it_is_a_failure(code: int, error: str | None)
         "recipient": "14165550123",
         "code": code,
         "status": "FAILED",
+        "client_reference": "e1:sms",
     }
     (status,) = read_webhook(report, "sms")
     assert isinstance(status, DeliveryStatus)
+    assert status.reference == "e1:sms"
     assert (status.message_id, status.recipient, status.error_code) == ("b1", ANN, error)
 
 

@@ -36,10 +36,13 @@ async def send(
     """Return a function that sends an SMS, with settings in the place of the usual ones."""
     made: list[TelnyxSMSProvider] = []
 
-    async def send(content: Any = "hello", hints: SMSHints | None = None, **fields: Any) -> Any:
+    async def send(
+        content: Any = "hello", hints: SMSHints | None = None, key: str | None = None, **fields: Any
+    ) -> Any:
         made.append(TelnyxSMSProvider(configure(**fields)))
         content = TextContent(body=content) if isinstance(content, str) else content
-        return await made[-1].send(event("room", content=content), ANN, hints=hints)
+        sent = event("room", content=content)
+        return await made[-1].send(sent, ANN, idempotency_key=key, hints=hints)
 
     yield send
     for provider in made:
@@ -51,10 +54,13 @@ async def send_rcs(configure_rcs: Callable[..., TelnyxRCSConfig]) -> AsyncIterat
     """Return a function that sends an RCS message, with settings in the place of the usual ones."""
     made: list[TelnyxRCSProvider] = []
 
-    async def send(content: Any = "hello", hints: RCSHints | None = None, **fields: Any) -> Any:
+    async def send(
+        content: Any = "hello", hints: RCSHints | None = None, key: str | None = None, **fields: Any
+    ) -> Any:
         made.append(TelnyxRCSProvider(configure_rcs(**fields)))
         content = TextContent(body=content) if isinstance(content, str) else content
-        return await made[-1].send(event("room", content=content), ANN, hints=hints)
+        sent = event("room", content=content)
+        return await made[-1].send(sent, ANN, idempotency_key=key, hints=hints)
 
     yield send
     for provider in made:
@@ -84,10 +90,19 @@ async def test_files_with_their_words_make_an_mms(telnyx: TelnyxSimulator, send:
     assert telnyx.requests[-1].json()["type"] == "MMS"
 
 
-async def test_the_urls_for_webhooks_go_along(telnyx: TelnyxSimulator, send: Callable[..., Any]) -> None:
+async def test_the_urls_for_webhooks_go_along(
+    telnyx: TelnyxSimulator, send: Callable[..., Any], send_rcs: Callable[..., Any]
+) -> None:
+    """With the key of the message, which comes back in the receipts' URL."""
     await send(webhook_url=HOOK, webhook_failover_url=f"{HOOK}2")
     body = telnyx.requests[-1].json()
     assert (body["webhook_url"], body["webhook_failover_url"]) == (HOOK, f"{HOOK}2")
+    await send(webhook_url=HOOK, webhook_failover_url=f"{HOOK}2", key="e1:sms")
+    body = telnyx.requests[-1].json()
+    urls = [f"{url}?reference=e1%3Asms" for url in (HOOK, f"{HOOK}2")]
+    assert [body["webhook_url"], body["webhook_failover_url"]] == urls
+    await send_rcs(webhook_url=HOOK, key="e1:rcs")
+    assert telnyx.requests[-1].json()["webhook_url"] == f"{HOOK}?reference=e1%3Arcs"
 
 
 async def test_the_result_says_how_many_segments(send: Callable[..., Any]) -> None:

@@ -17,7 +17,13 @@ from roomkit_plugins.testing.contracts.base import event
 from roomkit_plugins.testing.simulators import Exchange, HTTPSimulator, ReceivedRequest
 from roomkit_plugins.wire.caller import HTTPAnswer
 from roomkit_plugins.wire.origin import Origin
-from roomkit_plugins.wire.vendor_provider import JSONProvider, VendorConfig, check_age
+from roomkit_plugins.wire.vendor_provider import (
+    JSONProvider,
+    VendorConfig,
+    check_age,
+    reference_of,
+    with_reference,
+)
 
 KEY, OTHER = "canary-of-the-key", "canary-of-the-other-key"
 NOW = 1_700_000_000.0
@@ -168,3 +174,11 @@ def test_settings_have_no_unknown_names_and_show_no_value() -> None:
     assert "canary" not in str(caught.value)
     assert {each["loc"] for each in caught.value.errors()} == {("timeout",), ("nonsense",)}
     assert KEY not in repr(AcmeConfig())
+
+
+@pytest.mark.parametrize("key", ["e1:sms", "e1:sms:2", "a&b=c d/?#%", None])
+def test_a_key_comes_back_in_the_url_of_a_receipt(key: str | None) -> None:
+    url = with_reference("https://chat.example.org/hook", key)
+    request = WebhookRequest(method="POST", url=url, headers={})
+    assert reference_of(request) == key
+    assert url.startswith("https://chat.example.org/hook")

@@ -105,6 +105,7 @@ LATER = {
     "normalize",
     "pace_key",
     "resolve_trace_room",
+    "returns_key",
     "services",
     "takes_text",
     "webhooks",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models import (
     ChannelOutput,
     DeliveryState,
@@ -287,3 +288,89 @@ async def test_an_observer_that_fails_changes_nothing(stage: Any) -> None:
 
     assert (await stage.kit.process_delivery_status(status("read"))).receipt is ReceiptState.READ
     assert stage.facts("hook_error")[0]["hook"] == "broken"
+
+
+# -- a message whose answer was lost --------------------------------------------------------------
+
+
+class OnceOnly(Carrier):
+    """A carrier without idempotency keys, whose receipts may bring the key of a message back."""
+
+    brings_back = True
+
+    def is_idempotent(self, provider: str | None) -> bool:
+        return False
+
+    def returns_key(self, provider: str | None) -> bool:
+        return self.brings_back
+
+
+LOST = ProviderError("no answer", error_code=ErrorCode.TIMEOUT)
+
+
+async def lost(stage: Any, *script: Any, brings_back: bool = True, say: bool = True) -> Any:
+    """Send a message of which the vendor's answer is lost; return the id of its row."""
+    await stage.socket("alice")
+    channel = await stage.join(OnceOnly("sms", script=[LOST, *script]))
+    channel.brings_back = brings_back
+    if say:
+        await stage.say()
+        (row,) = await stage.kit.list_deliveries(channel_id="sms")
+        assert (row.state, row.error.code, row.vendor_ids) == (DeliveryState.FAILED, "outcome_unknown", ())
+        return row.id
+    return None
+
+
+async def test_a_late_receipt_finds_a_message_whose_answer_was_lost(stage: Any) -> None:
+    """By the key that the vendor brings back; observers learn of which event it is."""
+    row_id = await lost(stage)
+    seen: list[DeliveryStatus] = []
+    stage.kit.on_delivery_status(seen.append)
+    for word in ("sent", "delivered", "sent"):
+        row = await stage.kit.process_delivery_status(status(word, "vendors", reference=row_id))
+        assert row.id == row_id
+    assert await receipt_of(stage) is ReceiptState.DELIVERED
+    assert [(each.message_id, each.event_id) for each in seen] == [("vendors", row_id.split(":")[0])] * 3
+
+
+async def test_a_receipt_may_come_before_the_failure_is_known(stage: Any) -> None:
+    """While the answer is still waited for."""
+    await lost(stage, say=False)
+    event = await stage.say(wait="committed")
+    row_id = f"{event.event.id}:sms"
+    await stage.kit.process_delivery_status(status("delivered", "vendors", reference=row_id))
+    await stage.idle()
+    assert await receipt_of(stage) is ReceiptState.DELIVERED
+
+
+@pytest.mark.parametrize("reference", [None, "another:sms"])
+async def test_without_its_key_a_receipt_finds_no_lost_message(stage: Any, reference: str | None) -> None:
+    await lost(stage)
+    assert await stage.kit.process_delivery_status(status("sent", "vendors", reference=reference)) is None
+    assert await receipt_of(stage) is None
+
+
+async def test_a_key_that_is_not_brought_back_is_not_kept(stage: Any) -> None:
+    await lost(stage, brings_back=False)
+    (row,) = await stage.kit.list_deliveries(channel_id="sms")
+    assert row.message_ids == ()
+
+
+async def test_a_known_message_is_matched_by_its_own_id(stage: Any) -> None:
+    """A reference changes nothing there."""
+    await conversation(stage)
+    await stage.say()
+    row = await stage.kit.process_delivery_status(status("delivered", reference="nonsense"))
+    assert row.receipt is ReceiptState.DELIVERED
+
+
+async def test_what_is_sent_again_has_the_vendors_id_alone(stage: Any) -> None:
+    """The key stood for it; the receipt of either message moves the row."""
+    row_id = await lost(stage, sent("m2"))
+    await stage.kit.retry_delivery(row_id)
+    await stage.idle()
+    (row,) = await stage.kit.list_deliveries(channel_id="sms")
+    assert (row.state, row.message_ids) == (DeliveryState.SENT, ("m2",))
+    for receipt in (status("sent", "vendors", reference=row_id), status("delivered", "m2")):
+        assert (await stage.kit.process_delivery_status(receipt)).id == row_id
+    assert await receipt_of(stage) is ReceiptState.DELIVERED

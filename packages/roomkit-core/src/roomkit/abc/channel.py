@@ -199,6 +199,13 @@ class Channel(ABC):
         """
         return True
 
+    def returns_key(self, provider: str | None) -> bool:
+        """Return whether a vendor's receipts bring `context.delivery.id` back: `DeliveryStatus.reference`.
+
+        They find a delivery that failed as `outcome_unknown` by it. By default False. No I/O.
+        """
+        return False
+
     def pace_key(self, binding: ChannelBinding, event: RoomEvent) -> str:
         """Return what the vendor counts a delivery against, such as the sending number; no I/O.
 

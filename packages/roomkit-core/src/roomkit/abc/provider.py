@@ -35,6 +35,8 @@ class Provider(ABC):
     """What `send` takes as `hints`: of the role, or the provider's own type derived from that."""
     idempotent: bool = False
     """Whether the vendor sends one message for several sends of one `idempotency_key`."""
+    returns_key: bool = False
+    """Whether receipts bring the `idempotency_key` of their message back, as `DeliveryStatus.reference`."""
     retry_status: int | None = 503
     """The status on which the vendor sends a webhook again; None if it repeats none."""
     services: Services | None = None

@@ -131,6 +131,12 @@ class TransportChannel(Channel):
         return all(each.idempotent for each in self.providers if provider in (None, each.name))
 
     @override
+    def returns_key(self, provider: str | None) -> bool:
+        providers: Sequence[object] = self.providers
+        found = [each for each in providers if isinstance(each, Provider) and provider in (None, each.name)]
+        return bool(found) and all(each.returns_key for each in found)
+
+    @override
     def capabilities(self) -> ChannelCapabilities:
         return self._capabilities
 

@@ -126,6 +126,8 @@ class Delivery(Record):
     a lost one, and a `provider` is the one that it goes by, when others of the channel were tried before.
     `fallback_of` is the id of the row that this one was made for, because that failed or was not confirmed.
     `rendered` is the text really sent, where it differs from the event: in another form, cut, or a template.
+    Of a message whose outcome is unknown, and whose receipts bring its key back, the key stands among the
+    vendor's ids: `receipt` of the failed row then says what became of it.
     """
 
     id: Reference
@@ -199,6 +201,11 @@ class Delivery(Record):
     def message_ids(self) -> tuple[str, ...]:
         """Every id the vendor gave the message and its parts, each once."""
         return _message_ids(self)
+
+    @property
+    def vendor_ids(self) -> tuple[str, ...]:
+        """`message_ids` without a key that stands for one."""
+        return tuple(each for each in self.message_ids if not each.startswith(self.id))
 
 
 @dataclass(slots=True)
@@ -363,8 +370,10 @@ class DeliveryStatus(Record):
     """A vendor's receipt for a message sent earlier.
 
     It matches the delivery with that `provider` (the channel's `provider_name`) and `message_id`. For a
-    channel without a provider's name, `channel_id` is enough. `status` is a `ReceiptState` value or the
-    vendor's word; what the vendor sent is kept in `raw`. Observers see `event_id` None when nothing matched.
+    channel without a provider's name, `channel_id` is enough. `reference` is the idempotency key that the
+    message was sent under, where the vendor brings it back: it finds a delivery whose answer was lost.
+    `status` is a `ReceiptState` value or the vendor's word; what the vendor sent is kept in `raw`. Observers
+    see `event_id` None when nothing matched.
     """
 
     provider: VendorKey = ""
@@ -373,6 +382,7 @@ class DeliveryStatus(Record):
     room_id: Key | None = None
     channel_id: Key | None = None
     event_id: Key | None = None
+    reference: Reference | None = None
     recipient: Label = ""
     sender: Label = ""
     error_code: Label | None = None

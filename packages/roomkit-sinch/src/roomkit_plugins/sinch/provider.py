@@ -29,6 +29,7 @@ class SinchSMSProvider(SinchProvider, SMSProvider):
     """
 
     idempotent = False
+    returns_key = True
     capabilities = ChannelCapabilities(
         media_types=(ChannelMediaType.TEXT, ChannelMediaType.MEDIA),
         max_length=1600,

@@ -87,6 +87,7 @@ def _status(said: VendorPayload, report: VendorPayload, channel_id: str, recipie
         channel_id=channel_id,
         message_id=said.needed("batch_id"),
         status=report.needed("status"),
+        reference=said.text("client_reference") or None,
         recipient=international(recipient),
         sender=said.text("applied_originator"),
         error_code=None if code in _ON_THE_WAY else code,

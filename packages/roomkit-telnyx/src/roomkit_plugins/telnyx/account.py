@@ -14,7 +14,7 @@ from roomkit_plugins.telnyx.signature import check_signature, public_key
 from roomkit_plugins.telnyx.webhooks import read_webhook
 from roomkit_plugins.wire.reading import JSONReader, count
 from roomkit_plugins.wire.sdk import LazyClient
-from roomkit_plugins.wire.vendor_provider import JSONProvider
+from roomkit_plugins.wire.vendor_provider import JSONProvider, reference_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -46,6 +46,11 @@ class TelnyxProvider[Config: TelnyxAccount](JSONProvider[Config]):
         super().__init__(config, http_client=http_client)
         self._reader = JSONReader(ORIGIN)
         self._key = LazyClient(self._load_key, None, owner=type(self).__name__, provider=self.name)
+
+    @property
+    def returns_key(self) -> bool:  # type: ignore[override]  # it follows from the settings
+        """Whether receipts come to a URL of ours, which has the key: see `Provider.returns_key`."""
+        return self._config.webhook_url is not None
 
     async def probe(self) -> str:
         """Return that Telnyx accepts the key, and knows the profile; nothing is sent. See `SupportsProbe`."""
@@ -96,7 +101,7 @@ class TelnyxProvider[Config: TelnyxAccount](JSONProvider[Config]):
 
     @override
     def _read(self, request: WebhookRequest, channel_id: str) -> Sequence[WebhookPart]:
-        return read_webhook(request.json(), channel_id)
+        return read_webhook(request.json(), channel_id, reference_of(request))
 
     @override
     def _headers(self) -> Mapping[str, str]:

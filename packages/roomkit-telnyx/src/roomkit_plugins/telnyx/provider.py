@@ -10,6 +10,7 @@ from roomkit_plugins.telnyx.account import TelnyxProvider
 from roomkit_plugins.telnyx.config import TelnyxConfig
 from roomkit_plugins.telnyx.errors import ORIGIN
 from roomkit_plugins.wire.plain_message import plain_message
+from roomkit_plugins.wire.vendor_provider import with_reference
 
 if TYPE_CHECKING:
     from roomkit.models.event import RoomEvent
@@ -41,7 +42,7 @@ class TelnyxSMSProvider(TelnyxProvider[TelnyxConfig], SMSProvider):
         hints: SMSHints | None = None,
     ) -> ProviderResult:
         self._check_recipient(to)
-        document = {"to": to, **self._sender(hints), **_content(event), **self._webhooks()}
+        document = {"to": to, **self._sender(hints), **_content(event), **self._webhooks(idempotency_key)}
         sent = await self._post("/messages", document, key=idempotency_key)
         return ProviderResult(
             success=True, provider_message_id=sent.id, metadata={"segments": str(sent.segments or "")}
@@ -61,12 +62,12 @@ class TelnyxSMSProvider(TelnyxProvider[TelnyxConfig], SMSProvider):
             **({} if profile is None else {"messaging_profile_id": profile}),
         }
 
-    def _webhooks(self) -> dict[str, Any]:
+    def _webhooks(self, key: str | None) -> dict[str, Any]:
         given = {
             "webhook_url": self._config.webhook_url,
             "webhook_failover_url": self._config.webhook_failover_url,
         }
-        return {name: url for name, url in given.items() if url is not None}
+        return {name: with_reference(url, key) for name, url in given.items() if url is not None}
 
 
 def _content(event: RoomEvent) -> dict[str, Any]:

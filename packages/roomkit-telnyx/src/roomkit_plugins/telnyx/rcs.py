@@ -13,6 +13,7 @@ from roomkit_plugins.telnyx.account import TelnyxProvider
 from roomkit_plugins.telnyx.config import TelnyxRCSConfig
 from roomkit_plugins.telnyx.rcs_wire import LONGEST, content_message
 from roomkit_plugins.wire.plain_message import parts_of
+from roomkit_plugins.wire.vendor_provider import with_reference
 
 if TYPE_CHECKING:
     from roomkit.models.content import EventContent
@@ -72,6 +73,7 @@ class TelnyxRCSProvider(TelnyxProvider[TelnyxRCSConfig], RCSProvider):
         hints: RCSHints | None = None,
     ) -> RCSDeliveryResult:
         self._check_recipient(to)
+        url = self._config.webhook_url
         fallback = self._fallback(event.content) if hints is None or hints.fallback else {}
         document = {
             "agent_id": self._config.agent_id,
@@ -79,7 +81,7 @@ class TelnyxRCSProvider(TelnyxProvider[TelnyxRCSConfig], RCSProvider):
             "messaging_profile_id": self._config.messaging_profile_id,
             "type": "RCS",
             "agent_message": {"content_message": content_message(event.content)},
-            **({} if self._config.webhook_url is None else {"webhook_url": self._config.webhook_url}),
+            **({} if url is None else {"webhook_url": with_reference(url, idempotency_key)}),
             **fallback,
         }
         sent = await self._post("/messages/rcs", document, key=idempotency_key)

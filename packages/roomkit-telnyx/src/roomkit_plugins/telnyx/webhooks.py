@@ -36,14 +36,17 @@ _CONSENT = {"STOP": ConsentState.REVOKED, "START": ConsentState.GRANTED}
 _UNKNOWN_TYPE = "application/octet-stream"
 
 
-def read_webhook(payload: object, channel_id: str) -> Sequence[WebhookPart]:
-    """Return what a verified webhook says. Raises ValueError for what Telnyx does not send."""
+def read_webhook(payload: object, channel_id: str, reference: str | None = None) -> Sequence[WebhookPart]:
+    """Return what a verified webhook says; `reference` is the key in its URL.
+
+    Raises ValueError for what Telnyx does not send.
+    """
     data = VendorPayload(ORIGIN.vendor, payload).inside("data")
     kind, said = data.needed("event_type"), data.inside("payload")
     if kind == _RECEIVED:
         return [_message(said, channel_id, data.raw)]
     if kind in _RECEIPTS:
-        return _receipts(said, channel_id, data.raw)
+        return _receipts(said, channel_id, data.raw, reference)
     return [UnparsedPart(channel_id=channel_id, reason=f"an event of Telnyx, {kind[:80]}", raw=data.raw)]
 
 
@@ -74,7 +77,9 @@ def parse_telnyx_rcs_webhook(
 # -- receipts -----------------------------------------------------------------------------------
 
 
-def _receipts(said: VendorPayload, channel_id: str, raw: Mapping[str, Any]) -> Sequence[WebhookPart]:
+def _receipts(
+    said: VendorPayload, channel_id: str, raw: Mapping[str, Any], reference: str | None
+) -> Sequence[WebhookPart]:
     """Return what became of the message for each recipient: the event's own name does not say it."""
     identity = said.needed("id")
     error = next(iter(said.several("errors")), None)
@@ -89,6 +94,7 @@ def _receipts(said: VendorPayload, channel_id: str, raw: Mapping[str, Any]) -> S
             channel_id=channel_id,
             message_id=identity,
             status=each.needed("status"),
+            reference=reference,
             recipient=each.text("phone_number"),
             sender=_address(said.inside("from")),
             error_code=code or None,

@@ -12,7 +12,7 @@ from roomkit_plugins.twilio.config import TwilioConfig
 from roomkit_plugins.twilio.errors import ORIGIN
 from roomkit_plugins.twilio.probe import probed
 from roomkit_plugins.twilio.signature import check_signature, form_of
-from roomkit_plugins.wire.vendor_provider import VendorProvider
+from roomkit_plugins.wire.vendor_provider import VendorProvider, reference_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -29,6 +29,11 @@ class TwilioProvider[Config: TwilioConfig](VendorProvider[Config, TwilioAPI]):
     origin = ORIGIN
     idempotent = False
     retry_status = None  # Twilio calls the fallback URL, and repeats only as connection overrides say
+
+    @property
+    def returns_key(self) -> bool:  # type: ignore[override]  # it follows from the settings
+        """Whether receipts come to a URL of ours, which has the key: see `Provider.returns_key`."""
+        return self._config.status_callback_url is not None
 
     async def probe(self) -> str:
         """Return that Twilio's account is active; nothing is sent. See `SupportsProbe`."""
@@ -58,4 +63,4 @@ class TwilioProvider[Config: TwilioConfig](VendorProvider[Config, TwilioAPI]):
         form = form_of(request)
         if form.get("AccountSid", self._config.account_sid) != self._config.account_sid:
             raise WebhookRejected("the webhook is of another Twilio account", status_code=403)
-        return [wire.read_webhook(form, channel_id)]
+        return [wire.read_webhook(form, channel_id, reference_of(request))]

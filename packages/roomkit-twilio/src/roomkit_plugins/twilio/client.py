@@ -15,6 +15,7 @@ from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit_plugins.twilio.errors import ORIGIN, api_error
 from roomkit_plugins.wire.caller import HTTPAnswer, HTTPCaller
 from roomkit_plugins.wire.sdk import LazyClient, needed
+from roomkit_plugins.wire.vendor_provider import with_reference
 
 if TYPE_CHECKING:
     import httpx2
@@ -169,10 +170,10 @@ def file_headers(config: TwilioConfig, url: str) -> dict[str, str]:
     return _basic(config.credentials) if url.startswith(ours) else {}
 
 
-def callback(config: TwilioConfig) -> dict[str, Any]:
-    """Return the parameter that names the URL for receipts, if one is configured."""
+def callback(config: TwilioConfig, key: str | None) -> dict[str, Any]:
+    """Return the parameter that names the URL for receipts, with the message's key, if one is configured."""
     url = config.status_callback_url
-    return {} if url is None else {"status_callback": url}
+    return {} if url is None else {"status_callback": with_reference(url, key)}
 
 
 def _basic(credentials: Credentials) -> dict[str, str]:

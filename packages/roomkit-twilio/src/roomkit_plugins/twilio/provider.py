@@ -45,7 +45,9 @@ class TwilioSMSProvider(TwilioProvider[TwilioConfig], SMSProvider):
         self._check_recipient(to)
         sender = self._sender(hints.from_ if hints is not None else None)
         content = wire.content_parameters(event.content)
-        sent = await self._api.create({"to": to, **sender, **content, **callback(self._config)})
+        sent = await self._api.create(
+            {"to": to, **sender, **content, **callback(self._config, idempotency_key)}
+        )
         return ProviderResult(
             success=True,
             provider_message_id=sent.sid,

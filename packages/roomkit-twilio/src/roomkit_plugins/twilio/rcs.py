@@ -56,7 +56,7 @@ class TwilioRCSProvider(TwilioProvider[TwilioRCSConfig], RCSProvider):
         may_fall_back = hints is None or hints.fallback
         content = wire.content_parameters(event.content)
         route = self._with_fallback(to) if may_fall_back else self._without_fallback(to)
-        sent = await self._api.create({**route, **content, **callback(self._config)})
+        sent = await self._api.create({**route, **content, **callback(self._config, idempotency_key)})
         return RCSDeliveryResult(
             success=True,
             provider_message_id=sent.sid,

@@ -71,10 +71,15 @@ def _unsupported(what: str) -> ProviderError:
 # -- inbound ------------------------------------------------------------------------------------
 
 
-def read_webhook(form: Form, channel_id: str) -> InboundMessage | DeliveryStatus:
-    """Return what a verified webhook says. Raises WebhookRejected for neither a message nor a receipt."""
+def read_webhook(
+    form: Form, channel_id: str, reference: str | None = None
+) -> InboundMessage | DeliveryStatus:
+    """Return what a verified webhook says; `reference` is the key in its URL.
+
+    Raises WebhookRejected for neither a message nor a receipt.
+    """
     with readable_webhook(ORIGIN.vendor):
-        return _status(form, channel_id) if _is_receipt(form) else _message(form, channel_id)
+        return _status(form, channel_id, reference) if _is_receipt(form) else _message(form, channel_id)
 
 
 def parse_twilio_webhook(payload: Mapping[str, str], channel_id: str) -> InboundMessage:
@@ -107,13 +112,14 @@ def _is_receipt(form: Form) -> bool:
     return status is not None and status not in _INBOUND
 
 
-def _status(form: Form, channel_id: str) -> DeliveryStatus:
+def _status(form: Form, channel_id: str, reference: str | None) -> DeliveryStatus:
     word = ReceiptState.READ if form.get("EventType") == "READ" else form["MessageStatus"]
     return DeliveryStatus(
         provider=ORIGIN.provider,
         channel_id=channel_id,
         message_id=_id(form),
         status=word,
+        reference=reference,
         recipient=address_of(form.get("To", "")),
         sender=address_of(form.get("From", "")),
         error_code=form.get("ErrorCode") or None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, override
+from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -22,8 +23,17 @@ if TYPE_CHECKING:
     from roomkit_plugins.wire.caller import HTTPAnswer
     from roomkit_plugins.wire.origin import Origin
 
-__all__ = ["Closable", "JSONProvider", "VendorConfig", "VendorProvider", "check_age"]
+__all__ = [
+    "Closable",
+    "JSONProvider",
+    "VendorConfig",
+    "VendorProvider",
+    "check_age",
+    "reference_of",
+    "with_reference",
+]
 
+_REFERENCE = "reference"
 _TOLERANCE = 300.0
 """Seconds that a signed request may be old, or ahead."""
 
@@ -148,6 +158,16 @@ def check_age(request: WebhookRequest, header: str) -> str:
     if abs(request.received_at - int(said)) > _TOLERANCE:
         raise WebhookRejected("the webhook is of another time: check the clock of this machine")
     return said
+
+
+def with_reference(url: str, key: str | None) -> str:
+    """Return a URL for receipts with the key of their message, for vendors that return it in no other way."""
+    return url if key is None else f"{url}?{urlencode({_REFERENCE: key})}"
+
+
+def reference_of(request: WebhookRequest) -> str | None:
+    """Return the key in the URL of a verified receipt; None without one."""
+    return request.query().get(_REFERENCE) or None
 
 
 def _secrets(values: Iterable[object]) -> Iterator[str]:

@@ -45,7 +45,10 @@ class Receipts:
         status = self._with_provider(status)
         if self._ledger:
             await self._ledger.flush()  # the send's outcome may be waiting there
-        row = await self._store.record_receipt(status, ReceiptState.of_word(status.status))
+        state = ReceiptState.of_word(status.status)
+        row = await self._store.record_receipt(status, state)
+        if row is None and status.reference is not None:
+            row = await self._store.record_receipt(status.replace(message_id=status.reference), state)
         if row is not None:
             await self._notices.take(status, row)
             return row

@@ -419,6 +419,8 @@ class Deliverer:
                     # Refused because others went first: no retry of its own is used up by that.
                     tries.retry -= tries.others_sent > before
             if not await self._waited_to_retry(error, tries, channel, binding, outcome):
+                if outcome.error is not None and outcome.error.code == ErrorCode.OUTCOME_UNKNOWN:
+                    _note_key(channel, context, outcome, binding.channel_id)
                 return
             if outcome.failover is not None:
                 outcome.provider = context.provider = outcome.failover.name
@@ -435,7 +437,7 @@ class Deliverer:
         failover = outcome.failover
         if error.accepted is None and error.error_code is not ErrorCode.UNKNOWN:
             tries.in_doubt = error
-            if not _is_idempotent(channel, binding.channel_id, outcome.provider):
+            if not _says(channel, "is_idempotent", binding.channel_id, outcome.provider):
                 outcome.failed(outcome_unknown(error, outcome.provider))
                 return False
             if failover is not None:
@@ -546,19 +548,24 @@ def resume(outcome: SendOutcome, claimed: Delivery | None) -> None:
     """Continue from the parts that an earlier attempt sent."""
     if claimed is not None and claimed.sent_parts:
         outcome.sent_parts = claimed.sent_parts
-        outcome.message_ids = claimed.message_ids
+        outcome.message_ids = claimed.vendor_ids
         outcome.provider = claimed.provider
 
 
-def _is_idempotent(channel: Channel, channel_id: str, provider: str | None) -> bool:
-    """Whether a message may be sent again that the vendor may have; not if the channel cannot say."""
+def _says(channel: Channel, name: str, channel_id: str, provider: str | None) -> bool:
+    """Return what a channel says of a provider's keys; False if it cannot say."""
     try:
-        return bool(
-            read(owner_of(channel_id), "is_idempotent()", lambda: channel.is_idempotent(provider), bool)
-        )
+        return bool(read(owner_of(channel_id), f"{name}()", lambda: getattr(channel, name)(provider), bool))
     except ForeignCodeError as error:
-        _log.warning("a delivery is not made again: %s", error)
+        _log.warning("a message whose outcome is unknown is not sent again, nor found by its key: %s", error)
         return False
+
+
+def _note_key(channel: Channel, context: RecordContext, outcome: SendOutcome, channel_id: str) -> None:
+    """Have receipts find a message whose outcome is unknown by its key, if they bring that back."""
+    delivery = context.delivery
+    if delivery is not None and _says(channel, "returns_key", channel_id, outcome.provider):
+        outcome.message_ids = (*outcome.message_ids, delivery.id)
 
 
 def _may_hold_files(content: EventContent, said: EventContent) -> bool:

@@ -30,7 +30,7 @@ class VendorIds:
         """
         row = await self._store.get_delivery(f"{event_id}:{binding.channel_id}")
         if row is not None:
-            return row.message_ids
+            return row.vendor_ids
         event = await self._store.get_event(event_id)
         if event is None or event.room_id != binding.room_id:
             return ()

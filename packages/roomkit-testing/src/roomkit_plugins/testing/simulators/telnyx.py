@@ -6,7 +6,7 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, override
 from uuid import UUID
@@ -105,10 +105,12 @@ class TelnyxSimulator(CarrierSimulator[TelnyxMessage]):
             kind = "message.sent" if word == "sent" else "message.finalized"
             payload = {**self._document(about), "errors": errors}
             payload["to"] = [{"phone_number": about.to, "status": word}]
-            answers.append(await self.post(kind, payload))
+            answers.append(await self.post(kind, payload, about.callback or None))
         return answers
 
-    async def post(self, event_type: str, payload: Mapping[str, Any]) -> WebhookOutcome | WebhookAnswer:
+    async def post(
+        self, event_type: str, payload: Mapping[str, Any], url: str | None = None
+    ) -> WebhookOutcome | WebhookAnswer:
         """Sign a webhook with an event and have it taken; return the answer."""
         event = {
             "record_type": "event",
@@ -117,8 +119,9 @@ class TelnyxSimulator(CarrierSimulator[TelnyxMessage]):
             "occurred_at": utcnow().isoformat(),
             "payload": payload,
         }
-        meta = {"attempt": 1, "delivered_to": self.webhook_url}
-        return await self.hand_over(self.signed(json.dumps({"data": event, "meta": meta}).encode()))
+        meta = {"attempt": 1, "delivered_to": url or self.webhook_url}
+        signed = self.signed(json.dumps({"data": event, "meta": meta}).encode())
+        return await self.hand_over(signed if url is None else replace(signed, url=url))
 
     def signed(self, body: bytes, at: float | None = None) -> WebhookRequest:
         """Return a webhook with this body, signed at a time in POSIX seconds, now by default."""
