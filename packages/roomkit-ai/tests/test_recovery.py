@@ -17,6 +17,7 @@ from roomkit.models.ai import (
 )
 from roomkit.models.channel import RetryPolicy
 from roomkit.models.content import MediaContent
+from roomkit_plugins.ai.generation import Seam
 from roomkit_plugins.ai.overflow import cut, shortened
 from roomkit_plugins.ai.shape import parts_in, well_formed
 from roomkit_plugins.testing import MockAIProvider
@@ -270,6 +271,40 @@ async def test_a_fallback_goes_on_where_a_stream_broke(new_stage, how, size, str
     question, begun, request = fallback.calls[0].messages
     assert (question.content, begun.content) == ("Tell me a story.", BEGUN)
     assert "broke off" in request.content
+
+
+@pytest.mark.parametrize("words", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_whatever_words_a_fallback_begins_with_again_are_said_once(words, size):
+    """Wherever in a word the stream broke; of a word, two letters say that it begins again."""
+    begins = [0, *(at + 1 for at, char in enumerate(STORY) if char == " ")]
+    for broken in range(8, len(STORY)):
+        begin = [at for at in begins if at < broken][-words]
+        again = STORY[begin:broken]
+        if len(again) < (4 if again.endswith(" ") else 2):
+            continue
+        seam, said = Seam(STORY[:broken]), STORY[:broken]
+        for at in range(begin, len(STORY), size):
+            said += seam.release(STORY[at : at + size])
+        assert said + seam.rest() == STORY, again
+
+
+@pytest.mark.parametrize(
+    ("said", "more"),
+    [
+        ("It costs 10", "1000 EUR in all"),  # perhaps 101000
+        ("The code is 12", "123"),
+        ("We saw a cat", "at home"),
+        ("Eat", "at home"),
+        ("I a", "am"),
+        ("They said so ", "so what?"),
+        ("A banana", "nas"),
+    ],
+)
+def test_what_may_be_chance_is_kept(said, more):
+    """A letter too many is seen as a slip; a missing one may change what was said."""
+    seam = Seam(said)
+    assert seam.release(more) + seam.rest() == more
 
 
 async def test_a_stream_that_broke_before_a_word_is_asked_elsewhere_as_it_was(new_stage, script):

@@ -39,6 +39,7 @@ __all__ = ["Echo", "Round", "Seam", "generate", "streams", "whole"]
 SHORTEST_ECHO = 16
 SHORTEST_OVERLAP = 8
 SHORTEST_WORD = 4
+SHORTEST_PIECE = 2
 
 
 @dataclass(slots=True)
@@ -172,8 +173,11 @@ def _is_repeated(said: str, held: str, size: int) -> bool:
     """Whether the last `size` characters of `said` are said again by `held`, and not by chance."""
     if size >= SHORTEST_OVERLAP or size == len(said):
         return True
-    inside = said[-size - 1 : -size].isalnum() or (held[size - 1 : size + 1].isalnum() and size < len(held))
-    return size >= SHORTEST_WORD and not inside
+    again = held[:size]
+    if said[-size - 1 : -size].isalnum() or again.isdigit():  # inside of a word; a number may go on so
+        return False
+    # Letters that follow letters without a space: a word was begun, and begins again.
+    return size >= (SHORTEST_PIECE if again[-1:].isalnum() else SHORTEST_WORD)
 
 
 async def whole(turn: Turn, answer: Round, echo: Echo | Seam, recovery: Recovery) -> str | None:
