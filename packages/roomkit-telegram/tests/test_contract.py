@@ -73,6 +73,10 @@ class TestTelegramBotProvider(SimulatedVendor, TelegramProviderContract):
     max_length = 4096
     amends = frozenset({EventType.EDIT, EventType.DELETE, EventType.REACTION})
 
+    async def shown_signals(self, provider: Any) -> Sequence[tuple[str, str]]:
+        typing = (each for each in self.vendor.actions if each.get("action") == "typing")
+        return [("typing", str(each["chat_id"])) for each in typing]
+
     async def shown(self, provider: Any, message_id: str) -> str | None:
         message = self.vendor.message_of(number_in(message_id))
         return None if message.is_deleted else message.text

@@ -446,6 +446,7 @@ if TYPE_CHECKING:
     from roomkit.models.delivery import InboundMessage as InboundMessage
     from roomkit.models.delivery import InboundResult as InboundResult
     from roomkit.models.delivery import ProviderResult as ProviderResult
+    from roomkit.models.delivery import ReceiptWatermark as ReceiptWatermark
     from roomkit.models.enums import Access as Access
     from roomkit.models.enums import AgentResponsePolicy as AgentResponsePolicy
     from roomkit.models.enums import AutoAttach as AutoAttach
@@ -520,6 +521,7 @@ if TYPE_CHECKING:
     from roomkit.models.participant import departed_senders as departed_senders
     from roomkit.models.participant import namesake_id as namesake_id
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
+    from roomkit.models.realtime import InboundSignal as InboundSignal
     from roomkit.models.rights import Erased as Erased
     from roomkit.models.rights import ErasureReceipt as ErasureReceipt
     from roomkit.models.rights import ExportedMedia as ExportedMedia
@@ -1075,6 +1077,7 @@ HOMES = {
     "InboundMessage": "roomkit.models.delivery",
     "InboundResult": "roomkit.models.delivery",
     "InboundRoomRouter": "roomkit.abc.router",
+    "InboundSignal": "roomkit.models.realtime",
     "Inbox": "roomkit.abc.services.inbox",
     "InjectMessage": "roomkit.models.steering",
     "InjectedEvent": "roomkit.models.hook",
@@ -1261,6 +1264,7 @@ HOMES = {
     "RealtimeVoiceChannel": "roomkit_plugins.realtime_voice",
     "RealtimeVoiceProvider": "roomkit.abc.voice.realtime",
     "ReceiptState": "roomkit.models.enums",
+    "ReceiptWatermark": "roomkit.models.delivery",
     "ReceivesWebhooks": "roomkit.abc.provider",
     "Recipient": "roomkit_plugins.testing",
     "Record": "roomkit.models.base",

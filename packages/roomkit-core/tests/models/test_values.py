@@ -22,6 +22,7 @@ from roomkit.models import (
     Generation,
     InboundMessage,
     ProviderResult,
+    ReceiptWatermark,
     Record,
     SourceHealth,
     TextContent,
@@ -175,6 +176,7 @@ def test_what_a_vendor_says_of_a_sent_message_is_never_refused() -> None:
 VENDORS_JSON: dict[type[Record], tuple[str, ...]] = {
     ProviderResult: ("metadata",),
     DeliveryStatus: ("raw",),
+    ReceiptWatermark: ("raw",),
     InboundMessage: ("extra", "raw_payload"),
     EventSource: ("raw_payload",),
     ChannelData: ("extra",),
@@ -185,6 +187,7 @@ VENDORS_JSON: dict[type[Record], tuple[str, ...]] = {
 }
 """JSON from a vendor: it is repaired. All other JSON is a program's, and refused."""
 NEEDED: dict[str, Any] = {
+    "at": "2026-03-01T12:00:00Z",
     "channel_id": "c",
     "channel_type": "sms",
     "code": "c",
@@ -192,6 +195,7 @@ NEEDED: dict[str, Any] = {
     "id": "i",
     "message_id": "m",
     "name": "n",
+    "recipient": "r",
     "sender_id": "s",
     "status": "connected",
     "success": True,

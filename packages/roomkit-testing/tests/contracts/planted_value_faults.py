@@ -211,7 +211,7 @@ class RemembersFormerAddresses(InMemoryStore):
 @found_by("test_an_address_leads_to_a_room_as_long_as_a_binding_has_it")
 class FindsRoomsByAnyChannelsAddress(InMemoryStore):
     async def find_address_room_ids(
-        self, channel_id: str, address: str, *, limit: int = 2, organization_id: str | None = None
+        self, channel_id: str, address: str, *, limit: int = 2, **_asked: Any
     ) -> list[str]:
         rooms = self._directory.with_channel(channel_id)
         return [each.room_id for each in rooms if channel_id in each.bindings][:limit]
@@ -220,9 +220,17 @@ class FindsRoomsByAnyChannelsAddress(InMemoryStore):
 @found_by("test_rooms_are_found_by_the_address_of_a_binding")
 class FindsClosedRoomsByAddress(InMemoryStore):
     async def find_address_room_ids(
-        self, channel_id: str, address: str, *, limit: int = 2, organization_id: str | None = None
+        self, channel_id: str, address: str, *, limit: int = 2, **_asked: Any
     ) -> list[str]:
         return [each.room_id for each in self._directory.with_address(channel_id, address)][:limit]
+
+
+@found_by("test_rooms_of_any_status_are_found_by_the_address_of_a_binding")
+class FindsOpenRoomsAlone(InMemoryStore):
+    async def find_address_room_ids(
+        self, channel_id: str, address: str, *, closed: bool = False, **asked: Any
+    ) -> list[str]:
+        return await super().find_address_room_ids(channel_id, address, **asked)
 
 
 @found_by("test_an_event_is_found_by_its_key_in_any_room")

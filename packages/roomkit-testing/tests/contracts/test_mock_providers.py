@@ -41,6 +41,12 @@ class MockSuite(ProviderContract):
         texts: Sequence[str] = provider.texts
         return texts
 
+    async def shown_signals(self, provider: Any) -> Sequence[tuple[str, str]]:
+        return [
+            ("typing", each["to"]) if "is_typing" in each else ("read", each["message_ids"][-1])
+            for each in provider.signals
+        ]
+
     amends = frozenset({EventType.EDIT, EventType.DELETE, EventType.REACTION})
 
     async def shown(self, provider: Any, message_id: str) -> str | None:

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from roomkit.abc.services import Services
-    from roomkit.models.delivery import DeliveryStatus, InboundMessage, ProviderResult
+    from roomkit.models.delivery import DeliveryStatus, InboundMessage, ProviderResult, ReceiptWatermark
     from roomkit.models.event import RoomEvent
     from roomkit.models.invoke import WebhookInvoke
-    from roomkit.models.realtime import EphemeralEvent
+    from roomkit.models.realtime import EphemeralEvent, InboundSignal
     from roomkit.models.webhook import UnparsedPart, WebhookAnswer, WebhookRequest
 
 __all__ = ["MarksRead", "Provider", "ReceivesWebhooks", "SendsToAddress", "ShowsTyping", "WebhookPart"]
@@ -129,7 +129,14 @@ class MarksRead(Protocol):
 
 
 type WebhookPart = (
-    InboundMessage | DeliveryStatus | EphemeralEvent | UnparsedPart | WebhookInvoke | WebhookAnswer
+    InboundMessage
+    | DeliveryStatus
+    | ReceiptWatermark
+    | EphemeralEvent
+    | InboundSignal
+    | UnparsedPart
+    | WebhookInvoke
+    | WebhookAnswer
 )
 """One part of what a vendor's request says, or the answer to it."""
 
@@ -145,8 +152,8 @@ class ReceivesWebhooks(Protocol):
     async def webhook(self, request: WebhookRequest, *, channel_id: str) -> Sequence[WebhookPart]:
         """Verify the request's signature first, then return what it says, in its order.
 
-        Messages, statuses, signals and unparsed parts, and at most one answer: a `WebhookAnswer`, or a
-        `WebhookInvoke` that the app answers. Without one the vendor gets an empty 200 once everything is
+        Messages, statuses, watermarks, signals and unparsed parts, and at most one answer: a `WebhookAnswer`,
+        or a `WebhookInvoke` that the app answers. Without one the vendor gets an empty 200 once everything is
         committed. An empty list is a request that is ignored on purpose.
 
         Raises WebhookRejected when it cannot be verified or is not what the vendor sends; WebhookBodyError

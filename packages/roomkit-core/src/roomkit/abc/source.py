@@ -11,13 +11,20 @@ from roomkit.models.source import SourceHealth
 
 if TYPE_CHECKING:
     from roomkit.abc.services import Home, Services
-    from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage, InboundResult
-    from roomkit.models.realtime import EphemeralEvent
+    from roomkit.models.delivery import (
+        Delivery,
+        DeliveryStatus,
+        InboundMessage,
+        InboundResult,
+        ReceiptWatermark,
+    )
+    from roomkit.models.realtime import EphemeralEvent, InboundSignal
 
 __all__ = ["EmitCallback", "SourceProvider"]
 
 type EmitCallback = Callable[
-    [InboundMessage | DeliveryStatus | EphemeralEvent], Awaitable[InboundResult | Delivery | None]
+    [InboundMessage | DeliveryStatus | ReceiptWatermark | EphemeralEvent | InboundSignal],
+    Awaitable[InboundResult | Delivery | None],
 ]
 """Hands a message, receipt or signal to the kit; returns once it is committed.
 

@@ -35,7 +35,7 @@ from roomkit.kernel.services.desk import ServicesDesk
 from roomkit.kernel.services.owner import HOST
 from roomkit.kernel.tenant import Tenant, Tenants
 from roomkit.models.channel import RateLimit, RetryPolicy
-from roomkit.models.delivery import Delivery, DeliveryStatus
+from roomkit.models.delivery import Delivery, DeliveryStatus, ReceiptWatermark
 from roomkit.models.enums import AgentResponsePolicy, AutoAttach, ChannelType
 from roomkit.models.options import KitOptions
 from roomkit.models.room import AIConfig, Room, RoomTimers
@@ -520,14 +520,20 @@ class RoomKit(LiveOperations, PluginMethods):
 
     # -- deliveries ---------------------------------------------------------------------------
 
-    async def process_delivery_status(self, status: DeliveryStatus) -> Delivery | None:
+    async def process_delivery_status(self, status: DeliveryStatus | ReceiptWatermark) -> Delivery | None:
         """Match a vendor's receipt to its delivery and notify the observers; None if nothing matches.
+
+        A watermark is a receipt for all that it passes, of which the newest is returned.
 
         A receipt that comes before its send was recorded is kept for a day and matched then. Its observers
         are called both times, first without `event_id`. Raises InvalidInputError for one with wrong fields.
         """
         await self._enter()
-        status = checked(status, DeliveryStatus, "given to process_delivery_status()")
+        where = "given to process_delivery_status()"
+        if isinstance(status, ReceiptWatermark):
+            status = checked(status, ReceiptWatermark, where)
+        else:
+            status = checked(status, DeliveryStatus, where)
         return await self._kernel.entry.receipts.take(status)
 
     # -- data rights --------------------------------------------------------------------------

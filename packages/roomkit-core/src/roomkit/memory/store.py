@@ -228,9 +228,16 @@ class InMemoryStore(ConversationStore):
 
     @override
     async def find_address_room_ids(
-        self, channel_id: str, address: str, *, limit: int = 2, organization_id: str | None = None
+        self,
+        channel_id: str,
+        address: str,
+        *,
+        limit: int = 2,
+        organization_id: str | None = None,
+        closed: bool = False,
     ) -> list[str]:
-        known = chosen(self._directory.with_address(channel_id, address), None, organization_id)
+        there = self._directory.with_address(channel_id, address)
+        known = (each for each in there if each.is_of(organization_id) and (closed or each.status.is_open))
         return last_active(list(known), limit)
 
     @override

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from roomkit.models.delivery import InboundMessage as InboundMessage
     from roomkit.models.delivery import InboundResult as InboundResult
     from roomkit.models.delivery import ProviderResult as ProviderResult
+    from roomkit.models.delivery import ReceiptWatermark as ReceiptWatermark
     from roomkit.models.enums import Access as Access
     from roomkit.models.enums import AgentResponsePolicy as AgentResponsePolicy
     from roomkit.models.enums import AutoAttach as AutoAttach
@@ -137,6 +138,7 @@ if TYPE_CHECKING:
     from roomkit.models.participant import departed_senders as departed_senders
     from roomkit.models.participant import namesake_id as namesake_id
     from roomkit.models.realtime import EphemeralEvent as EphemeralEvent
+    from roomkit.models.realtime import InboundSignal as InboundSignal
     from roomkit.models.rights import Erased as Erased
     from roomkit.models.rights import ErasureReceipt as ErasureReceipt
     from roomkit.models.rights import ExportedMedia as ExportedMedia
@@ -267,6 +269,7 @@ else:
             "IdentityResult",
             "InboundMessage",
             "InboundResult",
+            "InboundSignal",
             "InjectMessage",
             "InjectedEvent",
             "InlineImage",
@@ -300,6 +303,7 @@ else:
             "RateLimit",
             "ReadMark",
             "ReceiptState",
+            "ReceiptWatermark",
             "Record",
             "ReplyHints",
             "ResponseSchema",

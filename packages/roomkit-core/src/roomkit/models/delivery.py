@@ -27,6 +27,7 @@ __all__ = [
     "InboundMessage",
     "InboundResult",
     "ProviderResult",
+    "ReceiptWatermark",
 ]
 
 MOST_REPLIED_TO = 8
@@ -388,4 +389,21 @@ class DeliveryStatus(Record):
     error_code: Label | None = None
     error_message: Summary | None = None
     timestamp: datetime | None = None
+    raw: VendorJson = EMPTY
+
+
+class ReceiptWatermark(Record):
+    """A vendor's receipt for everything that was sent to an address up to an instant.
+
+    It is a receipt, `status`, for each delivery of the channel to the `recipient` whose send began at or
+    before `at`, by the vendor's clock; those that the vendor reported as failed, or that another `provider`
+    sent, are passed over, and so are those without a vendor's message id. `status` means "delivered" or
+    "read" (see `ReceiptState.of_word`). The 20 rooms that were active last are looked at, closed ones too.
+    """
+
+    provider: VendorKey = ""
+    channel_id: Key | None = None
+    recipient: Key
+    status: Label
+    at: datetime
     raw: VendorJson = EMPTY

@@ -12,7 +12,7 @@ from roomkit.models.base import EMPTY, Json, Record, new_id, utcnow
 from roomkit.models.enums import EphemeralEventType
 from roomkit.models.values import Key, Reference
 
-__all__ = ["EphemeralEvent"]
+__all__ = ["EphemeralEvent", "InboundSignal"]
 
 
 class EphemeralEvent(Record):
@@ -41,3 +41,20 @@ class EphemeralEvent(Record):
         Messages from another worker are read by `from_stored`, which accepts fields that a newer one added.
         """
         return cls.model_validate(data)
+
+
+class InboundSignal(Record):
+    """A signal from outside, before it belongs to a room: that a person types, or is online.
+
+    It is shown in the open room where a message of that sender would go, as said by their participant, and
+    dropped where there is none: a signal opens no room, and attaches nothing. `sender_id`, `conversation` and
+    `thread_id` are those of an `InboundMessage`. That a person read what was sent to them is a
+    `DeliveryStatus` or a `ReceiptWatermark`; a reaction is an `InboundMessage`.
+    """
+
+    channel_id: Key
+    sender_id: Key
+    type: EphemeralEventType
+    conversation: Key | None = None
+    thread_id: Key | None = None
+    data: Json = EMPTY

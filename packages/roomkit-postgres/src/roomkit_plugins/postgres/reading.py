@@ -212,15 +212,15 @@ async def room_ids_by_sender(
 
 
 async def room_ids_by_address(
-    database: Database, channel_id: str, address: str, limit: int, organization_id: str | None
+    database: Database, channel_id: str, address: str, limit: int, organization_id: str | None, closed: bool
 ) -> list[str]:
-    """Return the open rooms where a channel's binding has an address, the last active first."""
+    """Return the rooms, open or any, where a channel's binding has an address, the last active first."""
     where = Where()
     there = (
         f"SELECT room FROM roomkit_bindings WHERE {in_more('address')} = {where.value(address)} "
         f"AND channel_id = {where.value(channel_id)}"
     )
-    return await _last_active(database, where, there, limit, organization_id)
+    return await _last_active(database, where, there, limit, organization_id, closed)
 
 
 async def bound_room_ids(
@@ -239,9 +239,15 @@ async def bound_room_ids(
 
 
 async def _last_active(
-    database: Database, where: Where, numbers: str, limit: int, organization_id: str | None
+    database: Database,
+    where: Where,
+    numbers: str,
+    limit: int,
+    organization_id: str | None,
+    closed: bool = False,
 ) -> list[str]:
-    _with_status(where, None)
+    if not closed:
+        _with_status(where, None)
     where.given("r.organization_id = {}", organization_id)
     rows = await database.fetch(
         f"SELECT r.id FROM {_rooms_of(numbers)} {where} "

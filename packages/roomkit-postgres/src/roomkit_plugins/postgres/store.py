@@ -294,9 +294,17 @@ class PostgresStore(SQLStore):
 
     @override
     async def find_address_room_ids(
-        self, channel_id: str, address: str, *, limit: int = 2, organization_id: str | None = None
+        self,
+        channel_id: str,
+        address: str,
+        *,
+        limit: int = 2,
+        organization_id: str | None = None,
+        closed: bool = False,
     ) -> list[str]:
-        return await reading.room_ids_by_address(self._database, channel_id, address, limit, organization_id)
+        return await reading.room_ids_by_address(
+            self._database, channel_id, address, limit, organization_id, closed
+        )
 
     @override
     async def find_bound_room_ids(

@@ -244,16 +244,21 @@ def room_ids_by_sender(
 
 
 def room_ids_by_address(
-    connection: sqlite3.Connection, channel_id: str, address: str, limit: int, organization_id: str | None
+    connection: sqlite3.Connection,
+    channel_id: str,
+    address: str,
+    limit: int,
+    organization_id: str | None,
+    closed: bool,
 ) -> list[str]:
-    """Return the open rooms where a channel's binding has an address, the last active first."""
+    """Return the rooms, open or any, where a channel's binding has an address, the last active first."""
     conditions = Conditions()
     conditions.all(
         "r.seq IN (SELECT room FROM bindings WHERE address = ? AND channel_id = ?)",
         address,
         channel_id,
     )
-    return _last_active(connection, conditions, limit, organization_id)
+    return _last_active(connection, conditions, limit, organization_id, closed)
 
 
 def bound_room_ids(
@@ -269,10 +274,15 @@ def bound_room_ids(
 
 
 def _last_active(
-    connection: sqlite3.Connection, conditions: Conditions, limit: int, organization_id: str | None
+    connection: sqlite3.Connection,
+    conditions: Conditions,
+    limit: int,
+    organization_id: str | None,
+    closed: bool = False,
 ) -> list[str]:
     conditions.given("r.organization_id = ?", organization_id)
-    _with_status(conditions, None)
+    if not closed:
+        _with_status(conditions, None)
     sql = (
         f"SELECT r.id FROM rooms r {conditions} "
         "ORDER BY coalesce(r.last_activity, r.created_at) DESC, r.seq LIMIT ?"

@@ -293,9 +293,17 @@ class SQLiteStore(SQLStore):
 
     @override
     async def find_address_room_ids(
-        self, channel_id: str, address: str, *, limit: int = 2, organization_id: str | None = None
+        self,
+        channel_id: str,
+        address: str,
+        *,
+        limit: int = 2,
+        organization_id: str | None = None,
+        closed: bool = False,
     ) -> list[str]:
-        return await self._read(reading.room_ids_by_address, channel_id, address, limit, organization_id)
+        return await self._read(
+            reading.room_ids_by_address, channel_id, address, limit, organization_id, closed
+        )
 
     @override
     async def find_bound_room_ids(

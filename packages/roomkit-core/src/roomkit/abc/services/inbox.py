@@ -6,8 +6,14 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage, InboundResult
-    from roomkit.models.realtime import EphemeralEvent
+    from roomkit.models.delivery import (
+        Delivery,
+        DeliveryStatus,
+        InboundMessage,
+        InboundResult,
+        ReceiptWatermark,
+    )
+    from roomkit.models.realtime import EphemeralEvent, InboundSignal
 
 __all__ = ["Inbox"]
 
@@ -32,16 +38,19 @@ class Inbox(ABC):
         """
 
     @abstractmethod
-    async def receipt(self, status: DeliveryStatus) -> Delivery | None:
+    async def receipt(self, status: DeliveryStatus | ReceiptWatermark) -> Delivery | None:
         """Match a vendor's receipt to its delivery; None if nothing matches yet. Idempotent.
 
-        Raises InvalidInputError for a receipt with wrong fields.
+        A watermark is a receipt for all that it passes, of which the newest is returned; without `channel_id`
+        it is of the owner's channel. Raises InvalidInputError for one with wrong fields, and for a watermark
+        of another owner's channel.
         """
 
     @abstractmethod
-    async def signal(self, signal: EphemeralEvent) -> None:
+    async def signal(self, signal: EphemeralEvent | InboundSignal) -> None:
         """Publish a signal of the owner's channel, such as typing, to its room; nothing is stored.
 
-        It is dropped where the channel may not write: in a room that is closed or that it is not attached to.
+        An `InboundSignal` goes to the room where a message of its sender would go. A signal is dropped where
+        the channel may not write: in a room that is closed or that it is not attached to.
         Raises InvalidInputError for a signal of another owner's channel.
         """

@@ -108,11 +108,18 @@ class RoomStore(ABC):
 
     @abstractmethod
     async def find_address_room_ids(
-        self, channel_id: str, address: str, *, limit: int = 2, organization_id: str | None = None
+        self,
+        channel_id: str,
+        address: str,
+        *,
+        limit: int = 2,
+        organization_id: str | None = None,
+        closed: bool = False,
     ) -> list[str]:
         """Return open rooms where the channel's binding has that `address`, the last active first.
 
-        Addresses are compared character by character: callers normalise them.
+        With `closed`, rooms of any other status, too. Addresses are compared character by character: callers
+        normalise them.
         """
 
     @abstractmethod

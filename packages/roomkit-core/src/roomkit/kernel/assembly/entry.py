@@ -65,7 +65,13 @@ def build_entry(
     """Build the pipelines over the timeline; `process_inbound` is where sources hand in their messages."""
     store, supervisor, hooks = ground.store, ground.supervisor, ground.hooks
     events, channels = ground.events, ground.channels
-    signals = InboundSignals(store=store, realtime=ground.realtime, clock=ground.clock, shown=sending.shown)
+    signals = InboundSignals(
+        store=store,
+        realtime=ground.realtime,
+        clock=ground.clock,
+        shown=sending.shown,
+        place=lambda message: inbound.signalled(message),
+    )
     desk = IdentityDesk(
         settings=ground.settings,
         clock=ground.clock,
@@ -84,7 +90,12 @@ def build_entry(
         store=store, inbound=inbound, writer=timeline.writer, speculations=work.speculations
     )
     receipts = Receipts(
-        store=store, events=events, ledger=outcomes.ledger, channels=channels, notices=outcomes.notices
+        store=store,
+        events=events,
+        ledger=outcomes.ledger,
+        channels=channels,
+        notices=outcomes.notices,
+        supervisor=supervisor,
     )
     return EntryParts(
         signals=signals,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from roomkit.kernel.delivery.watermarks import Watermarks
 from roomkit.kernel.flow.contract import provider_of
+from roomkit.models.delivery import ReceiptWatermark
 from roomkit.models.enums import ReceiptState
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.commit.receipt_notices import ReceiptNotices
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
+    from roomkit.kernel.runtime.supervisor import Supervisor
     from roomkit.models.delivery import Delivery, DeliveryStatus
 
 __all__ = ["Receipts"]
@@ -33,18 +36,30 @@ class Receipts:
         ledger: OutcomeWriter,
         channels: Channels,
         notices: ReceiptNotices,
+        supervisor: Supervisor,
     ) -> None:
         self._store = store
         self._events = events
         self._ledger = ledger
         self._channels = channels
         self._notices = notices
+        self._watermarks = Watermarks(
+            store=store, channels=channels, supervisor=supervisor, take=self._take_one
+        )
 
-    async def take(self, status: DeliveryStatus) -> Delivery | None:
-        """Move the delivery's receipt forward and notify the observers; None if no delivery matches."""
-        status = self._with_provider(status)
+    async def take(self, status: DeliveryStatus | ReceiptWatermark) -> Delivery | None:
+        """Move the delivery's receipt forward and notify the observers; None if no delivery matches.
+
+        Of a watermark, the receipts of all that it passes; the newest of them is returned.
+        """
         if self._ledger:
             await self._ledger.flush()  # the send's outcome may be waiting there
+        if isinstance(status, ReceiptWatermark):
+            return await self._watermarks.take(status)
+        return await self._take_one(status)
+
+    async def _take_one(self, status: DeliveryStatus) -> Delivery | None:
+        status = self._with_provider(status)
         state = ReceiptState.of_word(status.status)
         row = await self._store.record_receipt(status, state)
         if row is None and status.reference is not None:

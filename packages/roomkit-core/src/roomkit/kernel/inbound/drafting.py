@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.supervisor import Supervisor
 
 
-__all__ = ["Drafting", "Refused", "parsed"]
+__all__ = ["Drafting", "Refused", "checked_signal", "parsed"]
 
 
 class Refused(Exception):
@@ -100,7 +100,7 @@ class Drafting:
             raise broken(name, error, advice) from error
         event = parsed(event, message, key, home)
         if event.type in EPHEMERAL:
-            return Draft(event=_checked_signal(event, record), cascade=cascade), False
+            return Draft(event=checked_signal(event, record), cascade=cascade), False
         if event.parent_event_id is not None:
             await self._check_parent(event, record, key)
         verdict = SenderCheck(event)
@@ -206,7 +206,7 @@ def _why_absent(record: RoomRecord | None, channel_id: str) -> str:
     return "channel_detached" if channel_id in record.room.detached_channels else "channel_not_attached"
 
 
-def _checked_signal(event: RoomEvent, record: RoomRecord | None) -> RoomEvent:
+def checked_signal(event: RoomEvent, record: RoomRecord | None) -> RoomEvent:
     """Return the signal as it may be shown. Who may not write to the room does not signal there either.
 
     A signal opens no room and attaches nothing.

@@ -28,7 +28,7 @@ from roomkit.kernel.flow.draft import Draft, Written, repeated
 from roomkit.kernel.flow.merged import successor
 from roomkit.kernel.inbound.admission import admitted, without_reserved
 from roomkit.kernel.inbound.arrivals import Arrivals
-from roomkit.kernel.inbound.drafting import Drafting, Refused, parsed
+from roomkit.kernel.inbound.drafting import Drafting, Refused, checked_signal, parsed
 from roomkit.kernel.inbound.finding import RoomFinder
 from roomkit.kernel.inbound.identity import IdentityDesk, known_sender
 from roomkit.kernel.inbound.recall import Recall
@@ -467,6 +467,22 @@ class Inbound:
             return room_id
         home = await self.finder.routed(message, channel, None, None) or await self._claims.known(message)
         return None if home is None else home[0]
+
+    async def signalled(self, message: InboundMessage) -> RoomEvent | None:
+        """Return the event of a signal, in the room where such a message would go; None if not shown there.
+
+        Raises as `locate` does.
+        """
+        room_id = await self.locate(message)
+        record = None if room_id is None else await self._store.load(room_id)
+        if record is None:
+            return None
+        channel = self._channels.known(message.channel_id)
+        event = channel.event_of(admitted(message, channel), RecordContext(record))
+        try:
+            return checked_signal(event, record)
+        except Refused:
+            return None
 
     # -- afterwards ---------------------------------------------------------------------------
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from roomkit.abc.errors import InvalidInputError
 from roomkit.abc.records import checked
 from roomkit.kernel.flow.permissions import may_write
+from roomkit.models.content import TextContent
+from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import EphemeralEventType, EventType
-from roomkit.models.realtime import EphemeralEvent
+from roomkit.models.realtime import EphemeralEvent, InboundSignal
 from roomkit.models.visibility import admits, narrowest
 
 if TYPE_CHECKING:
@@ -30,6 +32,16 @@ EPHEMERAL = frozenset(
 """Event types that are shown once and never written to the timeline."""
 
 _COVERED = 256
+_FROM_OUTSIDE = {
+    EphemeralEventType.TYPING_START: EventType.TYPING,
+    EphemeralEventType.TYPING_STOP: EventType.TYPING,
+    EphemeralEventType.READ_RECEIPT: EventType.READ_RECEIPT,
+    EphemeralEventType.PRESENCE_ONLINE: EventType.PRESENCE,
+    EphemeralEventType.PRESENCE_AWAY: EventType.PRESENCE,
+    EphemeralEventType.PRESENCE_OFFLINE: EventType.PRESENCE,
+    EphemeralEventType.CUSTOM: EventType.PRESENCE,
+}
+"""What an `InboundSignal` may say, and the type of such an event, by which its sender's rights are judged."""
 _PRESENCE = {
     "online": EphemeralEventType.PRESENCE_ONLINE,
     "away": EphemeralEventType.PRESENCE_AWAY,
@@ -69,9 +81,17 @@ class InboundSignals:
     """Publishes and subscribes by room."""
 
     def __init__(
-        self, *, store: ConversationStore, realtime: RealtimeBackend, clock: Clock, shown: ShownSignals
+        self,
+        *,
+        store: ConversationStore,
+        realtime: RealtimeBackend,
+        clock: Clock,
+        shown: ShownSignals,
+        place: Callable[[InboundMessage], Awaitable[RoomEvent | None]],
     ) -> None:
+        """`place` makes the event of a signal, in the room that it is for; None where it is not shown."""
         self._store = store
+        self._place = place
         self._shown = shown
         self._realtime = realtime
         self._clock = clock
@@ -133,16 +153,52 @@ class InboundSignals:
             visibility=event.visibility,
         )
 
-    async def accept(self, signal: EphemeralEvent, channel_id: str) -> None:
+    async def accept(self, signal: EphemeralEvent | InboundSignal, channel_id: str) -> None:
         """Publish a signal that came in by a channel, where the channel may write; else it is dropped.
 
         A signal opens no room and attaches nothing. Raises InvalidInputError for one of another channel.
         """
-        signal = checked(signal, EphemeralEvent, f"of channel {channel_id!r}")
+        where = f"of channel {channel_id!r}"
+        if isinstance(signal, InboundSignal):
+            signal = checked(signal, InboundSignal, where)
+        else:
+            signal = checked(signal, EphemeralEvent, where)
         if signal.channel_id not in (None, channel_id):
             raise InvalidInputError(
                 f"channel {channel_id!r} brought a signal of channel {signal.channel_id!r}: name its own"
             )
+        if isinstance(signal, InboundSignal):
+            await self._accept_placed(signal)
+        else:
+            await self._accept(signal, channel_id)
+
+    async def _accept_placed(self, signal: InboundSignal) -> None:
+        """Publish a signal in the room where a message of its sender would go. Raises InvalidInputError."""
+        if signal.type not in _FROM_OUTSIDE:
+            raise InvalidInputError(
+                f"channel {signal.channel_id!r} brought {signal.type} as a signal: it can be one of "
+                f"{', '.join(sorted(_FROM_OUTSIDE))}; a reaction is an InboundMessage"
+            )
+        message = InboundMessage(
+            channel_id=signal.channel_id,
+            sender_id=signal.sender_id,
+            conversation=signal.conversation,
+            thread_id=signal.thread_id,
+            content=TextContent(body=""),
+            event_type=_FROM_OUTSIDE[signal.type],
+        )
+        event = await self._place(message)
+        if event is not None:
+            await self.publish(
+                event.room_id,
+                signal.type,
+                event.source.participant_id or signal.sender_id,
+                signal.data,
+                channel_id=signal.channel_id,
+                visibility=event.visibility,
+            )
+
+    async def _accept(self, signal: EphemeralEvent, channel_id: str) -> None:
         record = await self._store.load(signal.room_id)
         binding = None if record is None else record.bindings.get(channel_id)
         if record is None or not record.status.is_open or binding is None or may_write(binding) is not None:

@@ -21,11 +21,12 @@ from roomkit.abc.errors import (
     StoreError,
 )
 from roomkit.abc.log import get_logger
+from roomkit.kernel.delivery.watermarks import of_channel
 from roomkit.kernel.runtime.deadline import ends_task
 from roomkit.memory.locks import InMemoryLockManager
-from roomkit.models.delivery import DeliveryStatus, InboundMessage, InboundResult
+from roomkit.models.delivery import DeliveryStatus, InboundMessage, InboundResult, ReceiptWatermark
 from roomkit.models.enums import SourceStatus
-from roomkit.models.realtime import EphemeralEvent
+from roomkit.models.realtime import EphemeralEvent, InboundSignal
 from roomkit.models.source import SourceHealth
 from roomkit.models.values import error_text
 
@@ -47,7 +48,7 @@ _STOP_SECONDS = 10.0
 _FIRST_RETRY = 0.5
 _LAST_RETRY = 30.0
 
-type Emitted = InboundMessage | DeliveryStatus | EphemeralEvent
+type Emitted = InboundMessage | DeliveryStatus | ReceiptWatermark | EphemeralEvent | InboundSignal
 
 
 @dataclass(slots=True)
@@ -80,8 +81,8 @@ class Sources:
         supervisor: Supervisor,
         events: FrameworkEvents,
         process: Callable[[InboundMessage], Awaitable[InboundResult]],
-        receive: Callable[[DeliveryStatus], Awaitable[Delivery | None]],
-        signal: Callable[[EphemeralEvent, str], Awaitable[None]],
+        receive: Callable[[DeliveryStatus | ReceiptWatermark], Awaitable[Delivery | None]],
+        signal: Callable[[EphemeralEvent | InboundSignal, str], Awaitable[None]],
         homes: HeldHomes,
     ) -> None:
         self._supervisor = supervisor
@@ -295,7 +296,9 @@ class Sources:
                     return await self._receive(emitted.replace(channel_id=channel_id))
                 case DeliveryStatus():
                     return await self._receive(emitted)
-                case EphemeralEvent():
+                case ReceiptWatermark():
+                    return await self._receive(of_channel(emitted, channel_id))
+                case EphemeralEvent() | InboundSignal():
                     await self._signal(emitted, channel_id)
                     return None
                 case _:
@@ -335,7 +338,7 @@ class Sources:
 def _sender_of(emitted: Emitted) -> str | None:
     """Return whose order something is in; receipts have none."""
     match emitted:
-        case InboundMessage():
+        case InboundMessage() | InboundSignal():
             return emitted.conversation or emitted.sender_id
         case EphemeralEvent():
             return emitted.user_id

@@ -19,12 +19,13 @@ from roomkit.abc.errors import (
 from roomkit.abc.log import get_logger
 from roomkit.abc.provider import ReceivesWebhooks
 from roomkit.abc.records import checked
+from roomkit.kernel.delivery.watermarks import of_channel
 from roomkit.kernel.flow.contract import owner_of
 from roomkit.kernel.runtime.supervisor import Overdue
-from roomkit.models.delivery import DeliveryStatus, InboundMessage, InboundResult
+from roomkit.models.delivery import DeliveryStatus, InboundMessage, InboundResult, ReceiptWatermark
 from roomkit.models.enums import ChannelDirection, HookTrigger
 from roomkit.models.invoke import Invoke, InvokeAnswer, WebhookInvoke
-from roomkit.models.realtime import EphemeralEvent
+from roomkit.models.realtime import EphemeralEvent, InboundSignal
 from roomkit.models.values import error_text
 from roomkit.models.webhook import (
     UnparsedPart,
@@ -54,7 +55,16 @@ _log = get_logger("roomkit.webhooks")
 _RETRY_STATUS = 503
 _RETRY_AFTER = 5.0
 """Seconds until a vendor is to send a request again; many have an interval of their own."""
-_PARTS = (InboundMessage, DeliveryStatus, EphemeralEvent, UnparsedPart, WebhookInvoke, WebhookAnswer)
+_PARTS = (
+    InboundMessage,
+    DeliveryStatus,
+    ReceiptWatermark,
+    EphemeralEvent,
+    InboundSignal,
+    UnparsedPart,
+    WebhookInvoke,
+    WebhookAnswer,
+)
 _ANSWERS = (WebhookInvoke, WebhookAnswer)
 _OPTIONAL_STATUS = int | None
 
@@ -222,14 +232,22 @@ class Webhooks:
 
     async def _take_part(
         self,
-        part: InboundMessage | DeliveryStatus | EphemeralEvent | UnparsedPart,
+        part: InboundMessage
+        | DeliveryStatus
+        | ReceiptWatermark
+        | EphemeralEvent
+        | InboundSignal
+        | UnparsedPart,
         receiver: _Receiver,
         wait: Wait,
     ) -> InboundResult | Delivery | None:
         """Take in one part. Raises what means that nothing was stored."""
         if isinstance(part, DeliveryStatus):
             return await self._receipts.take(checked(part, DeliveryStatus, f"of {receiver}"))
-        if isinstance(part, EphemeralEvent):
+        if isinstance(part, ReceiptWatermark):
+            mark = checked(part, ReceiptWatermark, f"of {receiver}")
+            return await self._receipts.take(of_channel(mark, receiver.channel_id))
+        if isinstance(part, EphemeralEvent | InboundSignal):
             await self._signals.accept(part, receiver.channel_id)
             return None
         if isinstance(part, UnparsedPart):

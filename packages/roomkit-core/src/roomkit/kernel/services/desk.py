@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from roomkit.kernel.assembly.kernel import Kernel
     from roomkit.kernel.operations import RoomOperations
-    from roomkit.models.delivery import Delivery, DeliveryStatus
+    from roomkit.models.delivery import Delivery, DeliveryStatus, ReceiptWatermark
     from roomkit.models.trace import ProtocolTrace
 
 __all__ = ["KitServices", "ServicesDesk"]
 
-type _Receipt = Callable[[DeliveryStatus], Awaitable[Delivery | None]]
+type _Receipt = Callable[[DeliveryStatus | ReceiptWatermark], Awaitable[Delivery | None]]
 type _Enter = Callable[[], Awaitable[None]]
 """Starts the kit if need be, and checks that it is open."""
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, override
 from roomkit.abc.records import checked
 from roomkit.abc.services.inbox import Inbox
 from roomkit.kernel.runtime.scope import check_committed
-from roomkit.models.delivery import InboundMessage
-from roomkit.models.realtime import EphemeralEvent
+from roomkit.models.delivery import InboundMessage, ReceiptWatermark
+from roomkit.models.realtime import EphemeralEvent, InboundSignal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,7 +30,7 @@ class KitInbox(Inbox):
         kit: RoomOperations,
         owner: Owner,
         *,
-        receipt: Callable[[DeliveryStatus], Awaitable[Delivery | None]],
+        receipt: Callable[[DeliveryStatus | ReceiptWatermark], Awaitable[Delivery | None]],
         signals: InboundSignals,
         enter: Callable[[], Awaitable[None]],
     ) -> None:
@@ -49,13 +49,18 @@ class KitInbox(Inbox):
         return await self._kit.process_inbound(message, room_id=room_id, wait=wait)
 
     @override
-    async def receipt(self, status: DeliveryStatus) -> Delivery | None:
+    async def receipt(self, status: DeliveryStatus | ReceiptWatermark) -> Delivery | None:
+        if isinstance(status, ReceiptWatermark):
+            status = status.replace(channel_id=self._owner.channel(status.channel_id))
         return await self._receipt(status)
 
     @override
-    async def signal(self, signal: EphemeralEvent) -> None:
+    async def signal(self, signal: EphemeralEvent | InboundSignal) -> None:
         check_committed("a signal")
-        signal = checked(signal, EphemeralEvent, "given to inbox.signal()")
+        if isinstance(signal, InboundSignal):
+            signal = checked(signal, InboundSignal, "given to inbox.signal()")
+        else:
+            signal = checked(signal, EphemeralEvent, "given to inbox.signal()")
         channel_id = self._owner.channel(signal.channel_id)
         await self._enter()
         await self._signals.accept(signal, channel_id)

@@ -39,7 +39,7 @@ from roomkit.models.hints import EmailHints, Hints, RCSHints, SMSHints
 from roomkit_plugins.testing.blocking import assert_loop_stays_free
 from roomkit_plugins.testing.cancellation import Cancellation, cancel_at_every_await
 from roomkit_plugins.testing.contracts.base import PATIENCE, close, event, make, unsaid
-from roomkit_plugins.testing.contracts.life import ProviderLifeContract
+from roomkit_plugins.testing.contracts.provider_signals import ProviderSignalsContract
 from roomkit_plugins.testing.contracts.webhooks import WebhookContract
 from roomkit_plugins.testing.leaks import assert_nothing_leaks
 
@@ -92,7 +92,7 @@ _LENGTHS = (1, 160, 161, 459, 1000)
 _HARD_TEXTS = ("", " ", "\n\n", "日本語 👩‍👩‍👧 e\u0301", "<b>&amp;</b> *_`[]()", "\"\\'%s {0}", "\u202eevil")
 
 
-class ProviderContract(ProviderLifeContract):
+class ProviderContract(ProviderSignalsContract):
     """What every provider promises: an id or an error for each message, and nothing in silence.
 
     The factory's providers talk to the vendor's simulator, which accepts everything. A subclass

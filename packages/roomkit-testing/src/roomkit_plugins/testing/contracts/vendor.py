@@ -65,6 +65,14 @@ class SimulatedVendor:
         return make
 
     @pytest.fixture
+    def refusing(self, simulator: VendorSimulator[Any], make_provider: MakesProvider) -> Callable[[int], Any]:
+        def make(status: int) -> Any:
+            simulator.refuse_all(status, 99999)
+            return make_provider()
+
+        return make
+
+    @pytest.fixture
     def breaking_off(
         self, simulator: VendorSimulator[Any], make_provider: MakesProvider
     ) -> Callable[[], Any]:

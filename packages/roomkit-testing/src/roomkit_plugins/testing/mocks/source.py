@@ -7,13 +7,21 @@ from collections.abc import Iterable
 
 from roomkit.abc.source import EmitCallback
 from roomkit.authoring.source import BaseSourceProvider
-from roomkit.models.delivery import Delivery, DeliveryStatus, InboundMessage, InboundResult
+from roomkit.models.delivery import (
+    Delivery,
+    DeliveryStatus,
+    InboundMessage,
+    InboundResult,
+    ReceiptWatermark,
+)
 from roomkit.models.enums import SourceStatus
-from roomkit.models.realtime import EphemeralEvent
+from roomkit.models.realtime import EphemeralEvent, InboundSignal
 
 __all__ = ["ScriptedSource"]
 
-type Happening = InboundMessage | DeliveryStatus | EphemeralEvent | Exception
+type Happening = (
+    InboundMessage | DeliveryStatus | ReceiptWatermark | EphemeralEvent | InboundSignal | Exception
+)
 
 
 class ScriptedSource(BaseSourceProvider):

@@ -107,6 +107,10 @@ class HTTPSimulator(ABC):
     async def handle(self, request: ReceivedRequest, exchange: Exchange) -> None:
         """Answer one request. Cancelled when the client goes away."""
 
+    async def respond(self, request: ReceivedRequest, exchange: Exchange) -> None:
+        """Answer one request by `handle`, unless the script says otherwise."""
+        await self.handle(request, exchange)
+
     async def received(self, count: int = 1) -> ReceivedRequest:
         """Wait until `count` requests have come, and return the last of them."""
         async with self._arrived:
@@ -181,7 +185,7 @@ class HTTPSimulator(ABC):
 
     async def _handle(self, request: ReceivedRequest, exchange: Exchange) -> None:
         try:
-            await self.handle(request, exchange)
+            await self.respond(request, exchange)
         except ConnectionError:
             raise
         except Exception as error:  # noqa: BLE001 - a mistake in the script fails the test, at its end

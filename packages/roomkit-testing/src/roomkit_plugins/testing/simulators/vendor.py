@@ -7,11 +7,11 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, override
 
 from roomkit.models.webhook import WebhookAnswer, WebhookOutcome, WebhookRequest
 from roomkit_plugins.testing.simulators.ai import Drop, Failure, Malformed, NeverAnswer, Slow, WrongShape
-from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator
+from roomkit_plugins.testing.simulators.http import Exchange, HTTPSimulator, ReceivedRequest
 
 __all__ = ["Fault", "SentWebhook", "SimulatedPerson", "TakesWebhooks", "VendorSimulator"]
 
@@ -63,6 +63,8 @@ class VendorSimulator[Message](HTTPSimulator):
         self.duplicating = False
         self.messages: list[Message] = []  # bound: one test
         self.webhooks: list[SentWebhook] = []  # bound: one test
+        self.refusal: Failure | None = None
+        """What every request is answered with; None answers them as the vendor does."""
         self._faults: deque[Fault | None] = deque()  # bound: one test
         self._takes: TakesWebhooks | None = None
 
@@ -81,6 +83,18 @@ class VendorSimulator[Message](HTTPSimulator):
     def fail(self, status: int, code: int = 0, *, headers: Mapping[str, str] | None = None) -> None:
         """Script a refusal."""
         self.play(self.failure(status, code, headers or {}))
+
+    def refuse_all(self, status: int, code: int = 0, *, headers: Mapping[str, str] | None = None) -> None:
+        """Refuse every request from now on, of messages and of anything else."""
+        self.refusal = self.failure(status, code, headers or {})
+
+    @override
+    async def respond(self, request: ReceivedRequest, exchange: Exchange) -> None:
+        refusal = self.refusal
+        if refusal is None:
+            await self.handle(request, exchange)
+        else:
+            await exchange.send_json(refusal.status, refusal.body, refusal.headers)
 
     async def hand_over(self, request: WebhookRequest) -> WebhookOutcome | WebhookAnswer:
         """Have a webhook taken; return the answer, of the first one if it is sent twice."""

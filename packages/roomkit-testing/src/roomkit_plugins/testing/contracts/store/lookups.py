@@ -106,6 +106,26 @@ class LookupsContract(StoreSuite):
         for channel_id, address in (("mail", who), ("sms", who.upper() + "x"), ("sms", new_id())):
             assert await other.find_address_room_ids(channel_id, address) == []
 
+    async def test_rooms_of_any_status_are_found_by_the_address_of_a_binding(
+        self, store: ConversationStore, other: ConversationStore
+    ) -> None:
+        """If so asked; the last active first, within the limit, of the organization that asks."""
+        who = new_id()
+        rooms = [
+            await store.create_room(Room(organization_id=organization, status=status))
+            for status, organization in zip(RoomStatus, cycle(("a", "b")), strict=False)
+        ]
+        for minute, each in enumerate(rooms):
+            await store.add_binding(_addressed(each.id, "sms", who))
+            await commit(store, each.id, event(each.id), at=NOW + timedelta(minutes=minute))
+        ids = [each.id for each in rooms][::-1]
+        own = [each.id for each in rooms if each.organization_id == "a"][::-1]
+        assert await other.find_address_room_ids("sms", who, limit=10, closed=True) == ids
+        assert await other.find_address_room_ids("sms", who, closed=True) == ids[:2]
+        found = await other.find_address_room_ids("sms", who, limit=10, organization_id="a", closed=True)
+        assert found == own
+        assert await other.find_address_room_ids("mail", who, closed=True) == []
+
     async def test_every_room_bound_to_an_address_is_found(
         self, store: ConversationStore, other: ConversationStore
     ) -> None:
