@@ -190,6 +190,21 @@ async def test_a_file_of_ours_is_uploaded_once_and_sent_by_its_id(
     assert (ids[0] == ids[1], ids[1] == ids[2], len(whatsapp.uploads)) == (True, False, 2)
 
 
+async def test_an_upload_that_whatsapp_forgot_is_made_again(
+    whatsapp: WhatsAppSimulator, provider: Callable[..., WhatsAppCloudProvider]
+) -> None:
+    """For the next message: the failed one is not retried by the provider."""
+    picture = event("room", content=MediaContent(url="data:image/png,1", mime_type="image/png"))
+    one = provider()
+    await one.send(picture, ANN)
+    whatsapp.expire_files()
+    with pytest.raises(ProviderError) as caught:
+        await one.send(picture, ANN)
+    assert caught.value.error_code is ErrorCode.NOT_FOUND
+    assert (await one.send(picture, ANN)).success
+    assert len(whatsapp.uploads) == 1
+
+
 async def test_a_file_of_ours_is_refused_where_uploads_are_off(
     whatsapp: WhatsAppSimulator, provider: Callable[..., WhatsAppCloudProvider]
 ) -> None:

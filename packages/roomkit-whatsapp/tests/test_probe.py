@@ -47,7 +47,7 @@ async def test_the_number_is_asked_for_and_nothing_is_sent(
     ("fields", "code", "said"),
     [
         ({"access_token": WRONG, "app_secret": None}, ErrorCode.AUTH, "make a system user's"),
-        ({"phone_number_id": "1"}, ErrorCode.INVALID_REQUEST, "may not use phone_number_id 1"),
+        ({"phone_number_id": "1"}, ErrorCode.NOT_FOUND, "may not use phone_number_id 1"),
         ({"app_secret": "another"}, ErrorCode.INVALID_REQUEST, "Invalid appsecret_proof"),
     ],
 )

@@ -61,5 +61,6 @@ CODES = GraphCodes(
         134011: ErrorCode.PERMISSION,  # the terms of payments are not accepted
         135000: ErrorCode.INVALID_REQUEST,
     },
+    subcodes={33: ErrorCode.NOT_FOUND},  # no such number, template or file, or one that expired
     waits={_PAIR_RATE: _PAIR_RATE_WAIT},
 )

@@ -37,6 +37,7 @@ _FILE_HOSTS = (".fbsbx.com", ".fbcdn.net", ".facebook.com", ".whatsapp.net")
 """Where Meta keeps the files of messages."""
 _TYPING_SECONDS = 25.0
 _READER = JSONReader(ORIGIN)
+_NOT_OURS = (ErrorCode.PERMISSION, ErrorCode.INVALID_REQUEST, ErrorCode.NOT_FOUND)
 
 
 class WhatsAppCloudProvider(VendorProvider[WhatsAppCloudConfig, GraphAPI], WhatsAppProvider):
@@ -84,9 +85,17 @@ class WhatsAppCloudProvider(VendorProvider[WhatsAppCloudConfig, GraphAPI], Whats
             emoji = event.metadata.get("emoji") or getattr(event.content, "body", "")
             given = "" if event.metadata.get("action") == "remove" else str(emoji)
             return await self._react(to, about, given, idempotency_key)
-        message = await self._message(event.content)
+        _check_kind(event.content)
+        file = file_of(event.content)
+        where = {} if file is None else await self._uploads.place(file)
+        message = message_of(event.content, where)
         reply_to = None if hints is None else hints.reply_to
-        return await self._post(addressed(to, message, reply_to=reply_to, reference=idempotency_key))
+        try:
+            return await self._post(addressed(to, message, reply_to=reply_to, reference=idempotency_key))
+        except ProviderError as error:
+            if error.error_code is ErrorCode.NOT_FOUND:  # the upload was deleted, or expired
+                self._uploads.forget(where)
+            raise
 
     @override
     async def send_template(
@@ -115,16 +124,6 @@ class WhatsAppCloudProvider(VendorProvider[WhatsAppCloudConfig, GraphAPI], Whats
         """Mark messages as read: the newest of them, and so all before it. See `MarksRead`."""
         if message_ids:
             await self._acknowledge(message_ids[-1], {})
-
-    async def _message(self, content: EventContent) -> Mapping[str, Any]:
-        """Return the message that says a content, its file uploaded if need be. Raises ProviderError."""
-        if isinstance(content, EditContent | DeleteContent):
-            raise ORIGIN.refused(
-                f"WhatsApp has no {content.type} of a message that was sent",
-                error_code=ErrorCode.UNSUPPORTED_CONTENT,
-            )
-        file = file_of(content)
-        return message_of(content, {} if file is None else await self._uploads.place(file))
 
     async def _react(self, to: str, message_id: str, emoji: str, key: str | None) -> ProviderResult:
         if not message_id:
@@ -213,6 +212,15 @@ class WhatsAppCloudProvider(VendorProvider[WhatsAppCloudConfig, GraphAPI], Whats
         return f"{number} can send by {config.base_url}{rated}{signed}"
 
 
+def _check_kind(content: EventContent) -> None:
+    """Refuse what a business cannot do to a message that it sent. Raises ProviderError."""
+    if isinstance(content, EditContent | DeleteContent):
+        raise ORIGIN.refused(
+            f"WhatsApp has no {content.type} of a message that was sent",
+            error_code=ErrorCode.UNSUPPORTED_CONTENT,
+        )
+
+
 def _facts(answer: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, str]:
     """Return what WhatsApp says of the recipient, and of a message that it holds back."""
     contacts = answer.get("contacts")
@@ -226,7 +234,7 @@ def _explained(error: ProviderError, config: WhatsAppCloudConfig) -> ProviderErr
     """Return the failure with what to do about it."""
     if error.error_code is ErrorCode.AUTH:
         why = "access_token is wrong or expired: make a system user's, Business settings > System users"
-    elif error.error_code in (ErrorCode.PERMISSION, ErrorCode.INVALID_REQUEST):
+    elif error.vendor_code is not None and error.error_code in _NOT_OURS:
         why = f"the token may not use phone_number_id {config.phone_number_id}: compare it with API Setup"
     elif error.error_code.accepted is not False or error.error_code is ErrorCode.NOT_FOUND:
         why = f"check that base_url, {config.base_url}, is the Graph API and can be reached from here"
