@@ -79,3 +79,54 @@ async def test_frames_that_wait_for_a_client_that_is_gone_are_refused():
     with pytest.raises(TransportClosed):
         await socket.transport.send(b"c")
     assert socket.written == []
+
+
+class QuickSocket(Socket):
+    """One whose function can also write at once, while there is room."""
+
+    def __init__(self):
+        self.has_room = True
+        super().__init__()
+        self.open.set()
+        self.transport = FunctionTransport(RoomKit(), _Writer(self), self.close)
+
+
+class _Writer:
+    def __init__(self, socket):
+        self._socket = socket
+
+    async def __call__(self, text):
+        await self._socket.send(text)
+
+    def write_text(self, data):
+        if self._socket.has_room:
+            self._socket.written.append(f"{data.decode()} at once")
+        return self._socket.has_room
+
+
+async def test_a_function_that_can_write_at_once_is_asked_first():
+    socket = QuickSocket()
+    assert socket.transport.writes_at_once
+    assert socket.transport.write(b"a")
+    socket.has_room = False
+    assert not socket.transport.write(b"b")
+    assert socket.written == ["a at once"]
+    assert not Socket().transport.writes_at_once
+
+
+async def test_no_frame_overtakes_one_that_is_being_written():
+    socket = QuickSocket()
+    socket.open.clear()
+    tasks = await socket.begin("a", "b")
+    assert not socket.transport.write(b"c")
+    socket.open.set()
+    await asyncio.gather(*tasks)
+    assert socket.transport.write(b"d")
+    assert socket.written == ["a", "b", "d at once"]
+
+
+async def test_nothing_is_written_at_once_after_the_end():
+    socket = QuickSocket()
+    await socket.transport.close(1000, "bye")
+    assert not socket.transport.write(b"a")
+    assert socket.written == ["closed 1000"]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from roomkit.abc.channel import SupportsParking as SupportsParking
     from roomkit.abc.channel import SupportsSessions as SupportsSessions
     from roomkit.abc.channel import SupportsSteering as SupportsSteering
+    from roomkit.abc.channel import WritesText as WritesText
     from roomkit.abc.clock import Clock as Clock
     from roomkit.abc.clock import SystemClock as SystemClock
     from roomkit.abc.duration import seconds_of as seconds_of
@@ -1585,6 +1586,7 @@ HOMES = {
     "WhatsAppProvider": "roomkit.abc.whatsapp",
     "WorkStore": "roomkit.abc.store.work",
     "WritesAtOnce": "roomkit_plugins.websocket",
+    "WritesText": "roomkit.abc.channel",
     "ZoneFrom": "roomkit.models.scheduling",
     "ZoneName": "roomkit.models.zone",
     "admits": "roomkit.models.visibility",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from roomkit.abc.channel import SupportsParking as SupportsParking
     from roomkit.abc.channel import SupportsSessions as SupportsSessions
     from roomkit.abc.channel import SupportsSteering as SupportsSteering
+    from roomkit.abc.channel import WritesText as WritesText
     from roomkit.abc.clock import Clock as Clock
     from roomkit.abc.clock import SystemClock as SystemClock
     from roomkit.abc.duration import seconds_of as seconds_of
@@ -663,6 +664,7 @@ else:
             "WebhookRejected",
             "WhatsAppProvider",
             "WorkStore",
+            "WritesText",
             "agent_key",
             "as_asked",
             "at_once",

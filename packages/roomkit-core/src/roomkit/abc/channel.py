@@ -44,6 +44,7 @@ __all__ = [
     "SupportsParking",
     "SupportsSessions",
     "SupportsSteering",
+    "WritesText",
 ]
 
 _log = get_logger("roomkit.channel")
@@ -597,6 +598,20 @@ class LiveSession(Protocol):
 
 
 @runtime_checkable
+class WritesText(Protocol):
+    """A `send` of `SupportsSessions.session` that is asked first to write without waiting.
+
+    It saves a coroutine for each socket and frame.
+    """
+
+    def write_text(self, data: bytes) -> bool:
+        """Write a text frame of UTF-8 now; False if that would have to wait, or the socket is closing.
+
+        Then `send` is called with it. Called in order, and never while `send` is under way.
+        """
+
+
+@runtime_checkable
 class SupportsSessions(Protocol):
     """A channel that serves the sockets of a web server: their frames, limits and resume."""
 
@@ -615,6 +630,7 @@ class SupportsSessions(Protocol):
 
         `kit` is the RoomKit that the channel is registered with. `participant_id` is who the caller has
         verified the client to be, `after` the index of the last event that the client says it has seen.
-        `send(text)` writes a text frame, and is called once at a time; `close(code, reason)` closes the
-        socket. A client without a right to the room is sent the reason and closed, on entering or later.
+        `send(text)` writes a text frame, and is called once at a time; it may also have the method of
+        `WritesText`. `close(code, reason)` closes the socket. A client without a right to the room is sent
+        the reason and closed, on entering or later.
         """

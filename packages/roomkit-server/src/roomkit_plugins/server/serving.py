@@ -13,6 +13,7 @@ import uvicorn
 
 from roomkit_plugins.server.app import create_app
 from roomkit_plugins.server.waiting import protocol_with
+from roomkit_plugins.server.writing import SocketProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +148,7 @@ def _uvicorn_config(app: Any, config: ServerConfig) -> uvicorn.Config:  # Any: u
         access_log=False,
         server_header=False,
         http=protocol_with(head_timeout=config.head_timeout, send_timeout=config.send_timeout),
+        ws=SocketProtocol,
         ws_max_size=config.max_frame_bytes,
         ws_per_message_deflate=False,  # chat is small; deflate costs more time and memory than it saves
         limit_concurrency=config.max_connections + 1,  # uvicorn refuses at its limit, not above it

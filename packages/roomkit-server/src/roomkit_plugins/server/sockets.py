@@ -16,6 +16,7 @@ from roomkit_plugins.server.problems import problem_response
 from roomkit_plugins.server.requests import ids_in_path
 from roomkit_plugins.server.tickets import Seat
 from roomkit_plugins.server.views import TicketView
+from roomkit_plugins.server.writing import sender_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -90,7 +91,7 @@ class Sockets:
                 self._kit,
                 seat.room_id,
                 seat.participant_id,
-                send=socket.send_text,
+                send=sender_of(socket),
                 close=socket.close,
                 after=after,
                 max_frame_bytes=self._config.max_frame_bytes,

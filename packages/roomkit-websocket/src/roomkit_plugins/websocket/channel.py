@@ -146,8 +146,9 @@ class WebSocketChannel(Channel):
         """Serve one socket of your web framework: the protocol of `WebSocketServer`, and its resume.
 
         Accept the socket, enter the session, and hand each frame to `await session.receive(text)` until the
-        socket ends. `send(text)` writes a text frame and is called once at a time; `close(code, reason)`
-        closes the socket. `participant_id` is who you verified the client to be; `after` is what the client
+        socket ends. `send(text)` writes a text frame and is called once at a time; it may have a method
+        that writes without waiting, see `WritesText` of `roomkit.abc`. `close(code, reason)` closes the
+        socket. `participant_id` is who you verified the client to be; `after` is what the client
         says it has seen. One without a right to the room is sent the reason and closed with 1008, on entering
         or later. What a client does raises nothing; settings that cannot work raise InvalidInputError.
         """

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
+from roomkit.abc.channel import WritesText
 from roomkit.abc.log import get_logger
 
 if TYPE_CHECKING:
@@ -41,13 +42,15 @@ class Transport(Protocol):
         """Cut off a client that does not read; it resumes from where it was."""
 
 
+def _write_fn(send: object) -> Callable[[bytes], bool] | None:
+    return send.write_text if isinstance(send, WritesText) else None
+
+
 class FunctionTransport:
     """A socket of a web framework, as the two functions that write to it and close it.
 
     One frame is written at a time. A function that raises has met a client that is gone.
     """
-
-    writes_at_once = False
 
     def __init__(
         self,
@@ -57,14 +60,16 @@ class FunctionTransport:
     ) -> None:
         self._kit = kit
         self._send = send
+        self._write = _write_fn(send)
+        self.writes_at_once = self._write is not None
         self._close = close
         self._is_writing = False
         self._waiting: deque[asyncio.Future[None]] = deque()  # bound: who writes to one client
         self._is_open = True
 
     def write(self, data: bytes) -> bool:
-        """Return False: the framework's function has to be awaited."""
-        return False
+        """Write one text frame now, where the framework can and no other one is being written."""
+        return self._write is not None and self._is_open and not self._is_writing and self._write(data)
 
     async def send(self, data: bytes) -> None:
         """Write one text frame of UTF-8. Raises TransportClosed."""
