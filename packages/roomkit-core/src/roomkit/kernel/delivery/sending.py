@@ -402,11 +402,7 @@ class Deliverer:
                 else:
                     went_well = True
                     if breaker is not None and breaker.record_success():
-                        self._events.emit(
-                            "circuit_breaker_closed",
-                            channel_id=binding.channel_id,
-                            provider=outcome.provider,
-                        )
+                        self._note_recovery(binding.channel_id, outcome.provider)
                     return
                 finally:
                     deadline.leave(outer)
@@ -488,6 +484,9 @@ class Deliverer:
         line = self._pacing.throttled(channel, binding, event, seconds)
         self._events.emit("sending_paused", channel_id=binding.channel_id, pace_key=line.key, seconds=seconds)
         return line.successes
+
+    def _note_recovery(self, channel_id: str, provider: str | None) -> None:
+        self._events.emit("circuit_breaker_closed", channel_id=channel_id, provider=provider)
 
     def _count(self, error: ProviderError, channel_id: str, provider: str | None) -> None:
         """Count a failure against the provider when it is the provider's."""
