@@ -11,6 +11,7 @@ from tests.docs.blocks import ROOT
 
 PACKAGES = (
     "roomkit-sinch",
+    "roomkit-smtp",
     "roomkit-sources",
     "roomkit-telegram",
     "roomkit-telnyx",

@@ -730,6 +730,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.sms import is_valid_phone as is_valid_phone
     from roomkit_plugins.sms import normalize_phone as normalize_phone
     from roomkit_plugins.sms import segments_of as segments_of
+    from roomkit_plugins.smtp import SMTPConfig as SMTPConfig
+    from roomkit_plugins.smtp import SMTPProvider as SMTPProvider
     from roomkit_plugins.sources import SourceBrokenError as SourceBrokenError
     from roomkit_plugins.sources import SourceNotConnectedError as SourceNotConnectedError
     from roomkit_plugins.sources import SSESource as SSESource
@@ -1328,6 +1330,8 @@ HOMES = {
     "SMSChannelConfig": "roomkit_plugins.sms",
     "SMSHints": "roomkit.models.hints",
     "SMSProvider": "roomkit.abc.sms",
+    "SMTPConfig": "roomkit_plugins.smtp",
+    "SMTPProvider": "roomkit_plugins.smtp",
     "SNIFFED_BYTES": "roomkit.authoring.sniffing",
     "SQLiteConfig": "roomkit_plugins.sqlite",
     "SQLiteMediaConfig": "roomkit_plugins.sqlite",
@@ -1841,7 +1845,7 @@ DISTRIBUTIONS = {
     "roomkit-sip": "planned",
     "roomkit-skills": "built",
     "roomkit-sms": "built",
-    "roomkit-smtp": "planned",
+    "roomkit-smtp": "built",
     "roomkit-sources": "built",
     "roomkit-speex": "planned",
     "roomkit-sql": "built",

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.http import Exchange as Exchange
     from roomkit_plugins.testing.simulators.http import HTTPSimulator as HTTPSimulator
     from roomkit_plugins.testing.simulators.http import ReceivedRequest as ReceivedRequest
+    from roomkit_plugins.testing.simulators.mail import MailServerSimulator as MailServerSimulator
+    from roomkit_plugins.testing.simulators.mail import ReceivedMail as ReceivedMail
     from roomkit_plugins.testing.simulators.mistral import MistralSimulator as MistralSimulator
     from roomkit_plugins.testing.simulators.openai import OpenAISimulator as OpenAISimulator
     from roomkit_plugins.testing.simulators.openai import VLLMSimulator as VLLMSimulator
@@ -67,9 +69,11 @@ else:
             "HTTPSimulator": "http",
             "NeverAnswer": "ai",
             "Malformed": "ai",
+            "MailServerSimulator": "mail",
             "MistralSimulator": "mistral",
             "OpenAISimulator": "openai",
             "Reply": "ai",
+            "ReceivedMail": "mail",
             "ReceivedRequest": "http",
             "ScriptedThinking": "ai",
             "ScriptedToolCall": "ai",

@@ -1,0 +1,17 @@
+"""SMTP and IMAP for RoomKit: mail by any mail server, both ways."""
+
+from typing import TYPE_CHECKING
+
+from roomkit.plugins import lazy_names
+
+if TYPE_CHECKING:
+    from roomkit_plugins.smtp.config import SMTPConfig as SMTPConfig
+    from roomkit_plugins.smtp.provider import SMTPProvider as SMTPProvider
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "SMTPConfig": "config",
+            "SMTPProvider": "provider",
+        },
+    )
