@@ -194,6 +194,22 @@ async def test_a_second_worker_knows_it() -> None:
     await first.kit.close()
 
 
+async def test_what_the_recipient_wrote_to_another_room_opens_it(desk: Desk) -> None:
+    """Vendors know one conversation with a person; we may have opened another room, and closed theirs."""
+    await desk.write(room=None)
+    await desk.kit.create_room("r2")
+    await desk.kit.attach_channel("r2", "wa", metadata={"phone": "+1 (416) 555-0123"})
+    await desk.kit.close_room("r1")
+    event = await desk.kit.send_event("r2", "system", TEXT)
+    (row,) = await desk.kit.list_deliveries("r2", event_id=event.id)
+    assert row.state is DeliveryState.SENT
+    await desk.kit.create_room("r3")
+    await desk.kit.attach_channel("r3", "wa", metadata={"phone": OTHER})
+    event = await desk.kit.send_event("r3", "system", TEXT)
+    (row,) = await desk.kit.list_deliveries("r3", event_id=event.id)
+    assert row.error.code == ErrorCode.WINDOW_CLOSED
+
+
 def binding(**fields: Any) -> ChannelBinding:
     return ChannelBinding(
         channel_id="wa", room_id="r1", channel_type=ChannelType.WHATSAPP, address=NUMBER, **fields
@@ -235,13 +251,22 @@ class TestAddresses:
 
 
 @pytest.mark.parametrize(
-    "kept", [None, 7, "text", {}, {"at": "yesterday"}, {"at": "9999-12-31T00:00:00+00:00"}]
+    "kept",
+    [
+        None,
+        7,
+        "text",
+        {},
+        {"at": "yesterday"},
+        {"at": "9999-12-31T00:00:00+00:00"},
+        {"at": "2026-03-01T00:00:00"},
+    ],
 )
 def test_a_state_that_cannot_be_read_is_a_closed_window(kept: object) -> None:
     bound = binding(state={"reply_window": kept})
     assert ReplyWindow().closes_at(bound) is None
     with pytest.raises(ProviderError, match="has not written yet"):
-        ReplyWindow().substitute(TEXT, bound, datetime(2026, 3, 1, tzinfo=UTC), provider="acme")
+        ReplyWindow().substitute(TEXT, datetime(2026, 3, 1, tzinfo=UTC), bound, provider="acme")
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])

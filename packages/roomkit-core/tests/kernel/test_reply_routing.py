@@ -438,3 +438,29 @@ async def test_a_channel_of_an_organization_finds_nothing_of_another(stage: Any)
     mail.organization = "acme"
     seen.append(await rooms.find_delivery(row.provider_message_id))
     assert seen == [None, None]
+
+
+@pytest.mark.virtual_time
+async def test_a_channel_finds_its_bindings_by_an_address(stage: Any) -> None:
+    """The last active first, closed ones too, of its organization if it has one; no other channel's."""
+    mail = await mailed(stage)
+    stage.kit.register_channel(sms())
+    who = {"recipient_id": "ann@example.com"}
+    for room, owner in (("one", None), ("two", "acme"), ("three", None)):
+        await stage.open(room, organization_id=owner)
+        await stage.kit.attach_channel(room, "mail", metadata=who, state={"room": room})
+        await stage.kit.send_event(room, "system", TextContent(body="hello"))
+        await asyncio.sleep(1)
+    await stage.kit.close_room("one")
+    rooms, others = mail.services.rooms, stage.kit.get_channel("sms").services.rooms
+
+    async def found(**options: Any) -> list[str]:
+        return [each.state["room"] for each in await rooms.find_bindings("ann@example.com", **options)]
+
+    assert sorted(await found()) == ["one", "three", "two"]
+    assert len(await found(limit=2)) == 2
+    assert await others.find_bindings("ann@example.com") == []
+    with pytest.raises(InvalidInputError, match="not one of"):
+        await others.find_bindings("ann@example.com", channel_id="mail")
+    mail.organization = "acme"
+    assert await found() == ["two"]

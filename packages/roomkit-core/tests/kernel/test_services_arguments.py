@@ -92,6 +92,7 @@ RIGHT: Mapping[str, Any] = {
     "kind": "k",
     "due": datetime(2100, 1, 1, tzinfo=UTC),
     "id": "x",
+    "address": "x",
     "name": "x",
     "work": nothing,
     "show": nothing,

@@ -202,7 +202,7 @@ class TransportChannel(Channel):
         hints = self._hints(provider, event, binding, context)
         key = delivery.id if delivery is not None else None
         template = None
-        if self._window is not None and not self._window.lets_out(event.content, binding, self._now()):
+        if self._window is not None and not self._window.lets_out(event.content, self._now(), binding):
             template = await self._template_for(self._window, event, binding, key, provider.name)
         if template is not None:
             if key not in (None, f"{event.id}:{self.channel_id}"):
@@ -216,15 +216,16 @@ class TransportChannel(Channel):
     ) -> TemplateContent | None:
         """Return what goes out in place of an event now; None for itself. Raises ProviderError.
 
-        The binding is read again: its person may have written since the delivery was planned. What is decided
-        for the first part of a message holds for all.
+        The state is read again: the recipient may have written since the delivery was planned, or to another
+        room. What is decided for the first part of a message holds for all.
         """
         is_further = key not in (None, f"{event.id}:{self.channel_id}")
         if is_further and event.id in self._replaced:
             return self._replaced[event.id]
-        excerpt = None if self.services is None else await self.services.rooms.read_timeline(binding.room_id)
-        newest = binding if excerpt is None else excerpt.binding
-        template = window.substitute(event.content, newest, self._now(), provider=provider)
+        others: Sequence[ChannelBinding] = ()
+        if self.services is not None and binding.address is not None:
+            others = await self.services.rooms.find_bindings(binding.address)
+        template = window.substitute(event.content, self._now(), binding, *others, provider=provider)
         self._replaced[event.id] = template
         if len(self._replaced) > _MOST_REPLACED:
             del self._replaced[next(iter(self._replaced))]

@@ -25,9 +25,9 @@ class ReplyWindow:
     """Lets free messages out for `seconds` after the recipient last wrote; templates at any time.
 
     WhatsApp and Messenger have such a window, of 24 hours. The state of each binding keeps when its person
-    last wrote, by the kit's clock, so every worker knows it. Outside the window a message fails for good as
-    `window_closed`; with a `template` that goes out in its place, once for a message in several parts, and
-    the delivery's `rendered` says so.
+    last wrote, by the kit's clock, so every worker knows it; what they wrote to another room counts, too.
+    Outside the window a message fails for good as `window_closed`; with a `template` that goes out in its
+    place, once for a message in several parts, and the delivery's `rendered` says so.
     """
 
     def __init__(self, seconds: float = 86_400.0, template: TemplateContent | None = None) -> None:
@@ -46,42 +46,38 @@ class ReplyWindow:
             return {}
         return {_KEY: {"by": message.sender_id, "at": at.isoformat()}}
 
-    def closes_at(self, binding: ChannelBinding) -> datetime | None:
-        """Return when the window closes, or closed; None if the binding's person has not written.
+    def closes_at(self, *bindings: ChannelBinding) -> datetime | None:
+        """Return when the window closes, or closed; None if the bindings' person has not written.
 
-        Of a person with several addresses the recipient's counts: another one's message opens nothing.
+        The bindings are those of one recipient, in whatever rooms: the last message counts. Of a person with
+        several addresses the recipient's counts: another one's message opens nothing.
         """
-        kept = binding.state.get(_KEY)
-        if not isinstance(kept, Mapping):
-            return None
-        by = kept.get("by")
-        if by != binding.address and by in binding.also:
-            return None
+        found = [at for each in bindings if (at := _opened_at(each)) is not None]
         try:
-            wrote_at = datetime.fromisoformat(str(kept.get("at")))
-            return wrote_at + timedelta(seconds=self.seconds)
-        except (ValueError, OverflowError):
+            return max(found) + timedelta(seconds=self.seconds) if found else None
+        except OverflowError:
             return None
 
-    def lets_out(self, content: EventContent, binding: ChannelBinding, now: datetime) -> bool:
-        """Return whether a content may go out itself."""
+    def lets_out(self, content: EventContent, now: datetime, *bindings: ChannelBinding) -> bool:
+        """Return whether a content may go out itself to the recipient of the bindings."""
         if isinstance(content, TemplateContent):
             return True
-        closes_at = self.closes_at(binding)
+        closes_at = self.closes_at(*bindings)
         return closes_at is not None and now < closes_at
 
     def substitute(
-        self, content: EventContent, binding: ChannelBinding, now: datetime, *, provider: str
+        self, content: EventContent, now: datetime, *bindings: ChannelBinding, provider: str
     ) -> TemplateContent | None:
         """Return the template that goes out in place of a content; None if that may go out itself.
 
-        Raises ProviderError, `window_closed`, if neither may.
+        The first of the bindings is the one that is written to. Raises ProviderError, `window_closed`, if
+        neither may.
         """
-        if self.lets_out(content, binding, now):
+        if self.lets_out(content, now, *bindings):
             return None
         if self.template is not None:
             return self.template
-        closed_at = self.closes_at(binding)
+        closed_at, binding = self.closes_at(*bindings), bindings[0]
         since = (
             "the recipient has not written yet"
             if closed_at is None
@@ -94,3 +90,18 @@ class ReplyWindow:
             error_code=ErrorCode.WINDOW_CLOSED,
             provider=provider,
         )
+
+
+def _opened_at(binding: ChannelBinding) -> datetime | None:
+    """Return when the person of a binding last wrote from the address that is written to."""
+    kept = binding.state.get(_KEY)
+    if not isinstance(kept, Mapping):
+        return None
+    by = kept.get("by")
+    if by != binding.address and by in binding.also:
+        return None
+    try:
+        at = datetime.fromisoformat(str(kept.get("at")))
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else None

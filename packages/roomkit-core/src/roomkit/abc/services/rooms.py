@@ -120,6 +120,17 @@ class RoomAccess(ABC):
         """
 
     @abstractmethod
+    async def find_bindings(
+        self, address: str, *, channel_id: str | None = None, limit: int = 20
+    ) -> Sequence[ChannelBinding]:
+        """Return the channel's bindings that have an address, of the rooms that were active last.
+
+        As the store has them now, those of closed rooms too; looked for as `find_event` does. The address is
+        in the spelling of `Channel.normalize`. One read of the store, and one for each binding. Raises
+        InvalidInputError for another owner's channel, StoreError.
+        """
+
+    @abstractmethod
     async def locate(self, message: InboundMessage) -> str | None:
         """Return the room that a message of the owner's channel would go to; None if it would open one.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, override
 
 from roomkit.abc.errors import ChannelNotFoundError
@@ -110,6 +110,19 @@ class KitRoomAccess(RoomAccess):
             if row is not None and row.channel_id == channel_id:
                 return row
         return None
+
+    @override
+    async def find_bindings(
+        self, address: str, *, channel_id: str | None = None, limit: int = 20
+    ) -> Sequence[ChannelBinding]:
+        channel_id = self._owner.channel(channel_id)
+        await self._enter()
+        own = await self._organization(channel_id)
+        room_ids = await self._store.find_address_room_ids(
+            channel_id, address, limit=limit, organization_id=own, closed=True
+        )
+        found = [await self._store.get_binding(each, channel_id) for each in room_ids]
+        return [each for each in found if each is not None]
 
     async def _organization(self, channel_id: str) -> str | None:
         """Return the organization of the room at work, else of the channel; None for any."""
