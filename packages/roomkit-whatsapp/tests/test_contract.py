@@ -110,6 +110,27 @@ class TestWhatsAppCloudProvider(SimulatedVendor, WhatsAppProviderContract):
     def make_provider(self, configure: Callable[..., WhatsAppCloudConfig]) -> Callable[..., Any]:
         return lambda **fields: WhatsAppCloudProvider(configure(**fields))
 
+    @pytest.fixture
+    def refusing(
+        self, whatsapp: WhatsAppSimulator, make_provider: Callable[..., Any]
+    ) -> Callable[[int], Any]:
+        def make(status: int) -> Any:
+            whatsapp.refuses = whatsapp.failure(status, 0, {})
+            return make_provider()
+
+        return make
+
+    async def inbound_id(self, provider: Any) -> str:
+        identity: str = self.vendor.stamps()["id"]
+        return identity
+
+    async def shown_signals(self, provider: Any) -> Sequence[tuple[str, str]]:
+        """Typing is shown in answer to a message of the person's."""
+        return [
+            ("typing", self.recipient) if each.is_typing else ("read", each.message_id)
+            for each in self.vendor.acknowledged
+        ]
+
     async def shown(self, provider: Any, message_id: str) -> str | None:
         text: str = next(each.text for each in self.vendor.messages if each.id == message_id)
         return text

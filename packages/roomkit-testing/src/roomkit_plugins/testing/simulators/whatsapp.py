@@ -211,6 +211,8 @@ class WhatsAppSimulator(VendorSimulator[WhatsAppMessage]):
         self.waba_id = "102290129340398"
         self.number = number
         self.has_window = has_window
+        self.refuses: Failure | None = None
+        """The answer to every request, if there is one."""
         self.templates: dict[str, int] = {"welcome": 1, "hello_world": 0}  # bound: one test
         self.acknowledged: list[Acknowledgement] = []  # bound: one test
         self.uploads: dict[str, str] = {}  # bound: one test
@@ -336,7 +338,9 @@ class WhatsAppSimulator(VendorSimulator[WhatsAppMessage]):
 
     @override
     async def handle(self, request: ReceivedRequest, exchange: Exchange) -> None:
-        if request.headers.get("authorization") != f"Bearer {self.access_token}":
+        if self.refuses is not None:
+            await _refuse(exchange, self.refuses)
+        elif request.headers.get("authorization") != f"Bearer {self.access_token}":
             await _refuse(exchange, graph_failure(401, 190, "Invalid OAuth access token."))
         elif not self._is_proven(request):
             await _refuse(
