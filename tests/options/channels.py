@@ -115,6 +115,15 @@ def _hearing(kind: str) -> Observe:
     return observe
 
 
+async def _is_tried(settings: Settings) -> object:
+    """Return how often a telephone without RCS is written to by RCS."""
+    channel = await made("rcs", settings, "rcs")
+    channel.provider.simulate_fallback = True
+    async with a_kit({}, channel) as kit:
+        await kit.send_event("r", "system", TextContent(body="hello"))
+        return len(channel.provider.calls)
+
+
 _MOCK: Settings = {"provider": "mock"}
 _CONSENT = {
     "purpose": Change("marketing", _MOCK),
@@ -141,7 +150,20 @@ SMS = Subject(
     },
     _sending("sms"),
 )
-RCS = Subject("channel:rcs", {"fallback": Change(False, _MOCK), **_CONSENT, **_words("rcs")}, _sending("rcs"))
+RCS = Subject(
+    "channel:rcs",
+    {
+        "fallback": Change(False, _MOCK),
+        "check_capability": Change(
+            False,
+            {**_MOCK, "fallback": False},
+            _is_tried,
+        ),
+        **_CONSENT,
+        **_words("rcs"),
+    },
+    _sending("rcs"),
+)
 
 
 # -- Twilio ----------------------------------------------------------------------------------------

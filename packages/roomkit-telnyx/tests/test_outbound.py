@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from roomkit.abc import ErrorCode, ProviderError
+from roomkit.abc.provider import MarksRead, ShowsTyping
 from roomkit.models import (
     CompositeContent,
     LocationContent,
@@ -141,6 +142,56 @@ async def test_text_goes_out_without_marks_and_with_its_suggestions(
     assert b64decode(later["reply"]["postback_data"]) == b"Later"
 
 
+async def test_suggestions_open_a_calendar_and_a_map(
+    telnyx: TelnyxSimulator, send_rcs: Callable[..., Any]
+) -> None:
+    when = {"start_time": "2026-12-24T18:00:00Z", "end_time": "2026-12-24T20:00:00Z"}
+    buttons = (
+        {"type": "calendar", "text": "Save it", **when, "title": "Dinner", "description": "At eight"},
+        {"type": "calendar", "text": "Save it", **when},
+        {"type": "location", "text": "Where?", "latitude": 45.5, "longitude": -73, "label": "Office"},
+    )
+    content = await content_of(telnyx, send_rcs(RichContent(body="See you", buttons=buttons)))
+    dinner, plain, place = (each["action"] for each in content["suggestions"])
+    wanted = {**when, "title": "Dinner", "description": "At eight"}
+    assert dinner["create_calendar_event_action"] == wanted
+    assert plain["create_calendar_event_action"] == {**when, "title": "Save it"}
+    assert place["view_location_action"] == {
+        "lat_long": {"latitude": 45.5, "longitude": -73},
+        "label": "Office",
+    }
+
+
+async def test_suggestions_without_a_place_are_lines(
+    telnyx: TelnyxSimulator, send_rcs: Callable[..., Any]
+) -> None:
+    """Buttons and quick replies have eleven places together."""
+    buttons = tuple({"text": f"Button {number}"} for number in range(10))
+    content = await content_of(
+        telnyx, send_rcs(RichContent(body="x", buttons=buttons, quick_replies=("Yes", "No")))
+    )
+    assert len(content["suggestions"]) == 11
+    assert content["text"] == "x\n1. No"
+
+
+async def test_typing_and_read_marks_are_shown(
+    telnyx: TelnyxSimulator, configure_rcs: Callable[..., TelnyxRCSConfig]
+) -> None:
+    provider = TelnyxRCSProvider(configure_rcs())
+    assert isinstance(provider, ShowsTyping)
+    assert isinstance(provider, MarksRead)
+    await provider.show_typing(ANN, True, answering=None)
+    await provider.show_typing(ANN, False, answering=None)
+    await provider.mark_read(ANN, ["m1", "m2"])
+    assert telnyx.signals == [(ANN, "IS_TYPING"), (ANN, "READ")]
+    assert telnyx.messages == []
+    telnyx.fail(429, 10011, headers={"Retry-After": "7"})
+    with pytest.raises(ProviderError) as caught:
+        await provider.mark_read(ANN, ["m3"])
+    assert caught.value.retry_after == 7
+    await provider.close()
+
+
 async def test_cards_are_one_card_or_a_carousel(
     telnyx: TelnyxSimulator, send_rcs: Callable[..., Any]
 ) -> None:
@@ -182,7 +233,15 @@ async def test_a_place_is_text_with_a_map(telnyx: TelnyxSimulator, send_rcs: Cal
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (RichContent(body="x", buttons=tuple({"text": str(n)} for n in range(12))), "unsupported_content"),
+        (
+            RichContent(
+                body="x",
+                buttons=(
+                    {"text": "x", "type": "calendar", "start_time": "s", "end_time": "e", "title": "x" * 101},
+                ),
+            ),
+            "too_long",
+        ),
         (RichContent(body="x", buttons=({"text": "x" * 26},)), "too_long"),
         (RichContent(body="x", buttons=({"url": "https://example.org"},)), "unsupported_content"),
         (RichContent(body="x", buttons=({"text": "x", "payload": "x" * 2000},)), "too_long"),

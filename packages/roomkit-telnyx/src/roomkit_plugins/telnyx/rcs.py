@@ -11,11 +11,22 @@ from roomkit.models.channel import ChannelCapabilities
 from roomkit.models.enums import ChannelMediaType
 from roomkit_plugins.telnyx.account import TelnyxProvider
 from roomkit_plugins.telnyx.config import TelnyxRCSConfig
-from roomkit_plugins.telnyx.rcs_wire import LONGEST, content_message
+from roomkit_plugins.telnyx.rcs_wire import (
+    DESCRIPTION,
+    LABEL,
+    LONGEST,
+    MOST_CARDS,
+    MOST_ON_CARD,
+    MOST_SUGGESTIONS,
+    TITLE,
+    content_message,
+)
 from roomkit_plugins.wire.plain_message import parts_of
 from roomkit_plugins.wire.vendor_provider import with_reference
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from roomkit.models.content import EventContent
     from roomkit.models.event import RoomEvent
     from roomkit.models.hints import RCSHints
@@ -43,15 +54,25 @@ class TelnyxRCSProvider(TelnyxProvider[TelnyxRCSConfig], RCSProvider):
         max_length=LONGEST,
         supports_delivery_receipts=True,
         supports_read_receipts=True,
+        supports_typing=True,
         supports_rich_text=True,
         supports_buttons=True,
-        max_buttons=11,
+        max_buttons=MOST_SUGGESTIONS,
+        max_button_text_length=LABEL,
         supports_cards=True,
+        max_cards=MOST_CARDS,
+        max_card_title_length=TITLE,
+        max_card_description_length=DESCRIPTION,
+        max_card_buttons=MOST_ON_CARD,
+        supports_text_with_cards=False,
         supports_quick_replies=True,
+        max_quick_replies=MOST_SUGGESTIONS,
         supports_media=True,
         supports_audio=True,
         supports_video=True,
     )
+    typing_seconds = 10.0
+    """Telephones show it for some seconds more; Telnyx does not say how long."""
 
     @property
     @override
@@ -88,6 +109,24 @@ class TelnyxRCSProvider(TelnyxProvider[TelnyxRCSConfig], RCSProvider):
         return RCSDeliveryResult(
             success=True, provider_message_id=sent.id, channel_used="unknown" if fallback else "rcs"
         )
+
+    async def show_typing(self, to: str, is_typing: bool, *, answering: str | None) -> None:
+        """Show that we type; Telnyx cannot end it early. See `ShowsTyping`."""
+        if is_typing:
+            await self._signal(to, "IS_TYPING")
+
+    async def mark_read(self, to: str, message_ids: Sequence[str]) -> None:
+        """Mark what came from a telephone as read; Telnyx takes no ids. See `MarksRead`."""
+        await self._signal(to, "READ")
+
+    async def _signal(self, to: str, kind: str) -> None:
+        document = {
+            "agent_id": self._config.agent_id,
+            "to": to,
+            "messaging_profile_id": self._config.messaging_profile_id,
+            "agent_message": {"event": {"event_type": kind}},
+        }
+        await self._api.call("POST", f"{self._config.api_url}/messages/rcs", document)
 
     @override
     async def check_capability(self, phone_number: str) -> bool:

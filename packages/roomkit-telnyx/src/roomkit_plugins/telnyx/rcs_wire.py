@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from roomkit.abc.errors import ErrorCode, ProviderError
-from roomkit.authoring.plain_text import markup_to_text
+from roomkit.authoring.plain_text import label_of, markup_to_text, options_as_lines
 from roomkit.models.content import (
     AudioContent,
     CompositeContent,
@@ -25,18 +25,26 @@ from roomkit.models.content import (
 from roomkit_plugins.telnyx.errors import ORIGIN
 from roomkit_plugins.wire.plain_message import file_url, parts_of
 
-__all__ = ["LONGEST", "content_message"]
+__all__ = [
+    "DESCRIPTION",
+    "LABEL",
+    "LONGEST",
+    "MOST_CARDS",
+    "MOST_ON_CARD",
+    "MOST_SUGGESTIONS",
+    "TITLE",
+    "content_message",
+]
 
 LONGEST = 3072
 """Characters of a text."""
-_MOST_SUGGESTIONS = 11
-_MOST_ON_CARD = 4
-_CARDS = range(2, 11)
-"""How many cards a carousel has."""
-_LABEL = 25
+MOST_SUGGESTIONS = 11
+MOST_ON_CARD = 4
+MOST_CARDS = 10
+LABEL = 25
 _DATA = 2048
-_TITLE = 200
-_DESCRIPTION = 2000
+TITLE = 200
+DESCRIPTION = 2000
 
 type JSON = dict[str, Any]
 
@@ -67,20 +75,23 @@ def _text(body: str, suggestions: Sequence[JSON] = ()) -> JSON:
             f"the text has more than {LONGEST} characters: send it by an RCSChannel, which divides it",
             error_code=ErrorCode.TOO_LONG,
         )
-    return {"text": body, **_suggested(suggestions, _MOST_SUGGESTIONS)}
+    return {"text": body, **_suggested(suggestions, MOST_SUGGESTIONS)}
 
 
 def _rich(content: RichContent) -> JSON:
     """Return formatted text as plain text, which is all that RCS shows, with its suggestions or cards."""
     replies = [{"text": each, "payload": each} for each in content.quick_replies]
-    suggestions = [_suggestion(each) for each in (*content.buttons, *replies)]
+    buttons = (*content.buttons, *replies)
     if not content.cards:
-        return _text(_plain(content), suggestions)
+        # Buttons and quick replies have their places together: those without one are lines of text.
+        words = "\n".join((_plain(content), *options_as_lines(buttons[MOST_SUGGESTIONS:])))
+        return _text(words, [_suggestion(each) for each in buttons[:MOST_SUGGESTIONS]])
+    suggestions = [_suggestion(each) for each in buttons]
     cards = [_card(each) for each in content.cards]
     intro = _plain(content)
     if intro.strip():
-        cards.insert(0, {"description": _within(intro, _DESCRIPTION, "the text before cards")})
-    return {"rich_card": _rich_card(cards), **_suggested(suggestions, _MOST_SUGGESTIONS)}
+        cards.insert(0, {"description": _within(intro, DESCRIPTION, "the text before cards")})
+    return {"rich_card": _rich_card(cards), **_suggested(suggestions, MOST_SUGGESTIONS)}
 
 
 def _plain(content: RichContent) -> str:
@@ -105,10 +116,10 @@ def _suggested(suggestions: Sequence[JSON], most: int) -> JSON:
 
 def _suggestion(button: Mapping[str, Any]) -> JSON:
     """Return a button as a suggestion: an action where it opens or dials, else a reply."""
-    text = button.get("text")
-    if not isinstance(text, str) or not text:
+    text = label_of(button)
+    if not text:
         raise _unsupported("a button without a text")
-    label = _within(text, _LABEL, "the text of a suggestion")
+    label = _within(text, LABEL, "the text of a suggestion")
     payload = button.get("payload") or button.get("value") or text
     common = {"text": label, "postback_data": _encoded(payload if isinstance(payload, str) else text)}
     url, number = button.get("url"), button.get("phone_number")
@@ -116,9 +127,26 @@ def _suggestion(button: Mapping[str, Any]) -> JSON:
         return {"action": {**common, "open_url_action": {"url": url, "application": "BROWSER"}}}
     if isinstance(number, str) and number:
         return {"action": {**common, "dial_action": {"phone_number": number}}}
-    if button.get("type") == "location_request":
-        return {"action": {**common, "share_location_action": {}}}
+    match button:
+        case {"type": "location_request"}:
+            return {"action": {**common, "share_location_action": {}}}
+        case {"type": "calendar", "start_time": str(start), "end_time": str(end)}:
+            event = {"start_time": start, "end_time": end, "title": _said(button, "title", text, 100)}
+            about = _said(button, "description", "", 500)
+            described = {**event, **({"description": about} if about else {})}
+            return {"action": {**common, "create_calendar_event_action": described}}
+        case {"type": "location", "latitude": float() | int() as lat, "longitude": float() | int() as long}:
+            point = {
+                "lat_long": {"latitude": lat, "longitude": long},
+                "label": _said(button, "label", text, 100),
+            }
+            return {"action": {**common, "view_location_action": point}}
     return {"reply": common}
+
+
+def _said(button: Mapping[str, Any], name: str, otherwise: str, most: int) -> str:
+    value = button.get(name)
+    return _within(value if isinstance(value, str) else otherwise, most, f"the {name} of a suggestion")
 
 
 # -- files and cards ----------------------------------------------------------------------------
@@ -142,7 +170,7 @@ def _files(content: EventContent) -> JSON:
     if not cards:
         return _text(text)
     if text.strip():
-        cards.insert(0, {"description": _within(text, _DESCRIPTION, "the text beside files")})
+        cards.insert(0, {"description": _within(text, DESCRIPTION, "the text beside files")})
     if len(cards) == 1 and "description" not in cards[0]:
         return {"content_info": cards[0]["media"]["content_info"]}
     return {"rich_card": _rich_card(cards)}
@@ -150,13 +178,13 @@ def _files(content: EventContent) -> JSON:
 
 def _file_card(url: str, caption: str | None) -> JSON:
     media = {"height": "MEDIUM", "content_info": {"file_url": file_url(url, ORIGIN)}}
-    said = {"description": _within(caption, _DESCRIPTION, "the caption")} if caption else {}
+    said = {"description": _within(caption, DESCRIPTION, "the caption")} if caption else {}
     return {**said, "media": media}
 
 
 def _card(card: Mapping[str, Any]) -> JSON:
     made: JSON = {}
-    for name, most in (("title", _TITLE), ("description", _DESCRIPTION)):
+    for name, most in (("title", TITLE), ("description", DESCRIPTION)):
         value = card.get(name)
         if isinstance(value, str) and value:
             made[name] = _within(value, most, f"the {name} of a card")
@@ -167,15 +195,15 @@ def _card(card: Mapping[str, Any]) -> JSON:
         raise _unsupported("a card without title, description and media_url")
     buttons = card.get("buttons")
     suggestions = [_suggestion(each) for each in _objects(buttons)]
-    return {**made, **_suggested(suggestions, _MOST_ON_CARD)}
+    return {**made, **_suggested(suggestions, MOST_ON_CARD)}
 
 
 def _rich_card(cards: Sequence[JSON]) -> JSON:
     if len(cards) == 1:
         shape = {"card_orientation": "VERTICAL", "card_content": cards[0]}
         return {"standalone_card": shape}
-    if len(cards) not in _CARDS:
-        raise _unsupported(f"{len(cards)} cards: a carousel has {_CARDS[-1]} at most")
+    if len(cards) > MOST_CARDS:
+        raise _unsupported(f"{len(cards)} cards: a carousel has {MOST_CARDS} at most")
     return {"carousel_card": {"card_width": "MEDIUM", "card_contents": list(cards)}}
 
 

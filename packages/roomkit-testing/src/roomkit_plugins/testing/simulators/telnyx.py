@@ -75,6 +75,7 @@ class TelnyxSimulator(CarrierSimulator[TelnyxMessage]):
         self.agents = tuple(agents)
         self.disabled_profiles: set[str] = set()  # bound: one test
         self.without_rcs: set[str] = set()  # bound: one test
+        self.signals: list[tuple[str, str]] = []  # bound: one test
         self._by_key: dict[str, TelnyxMessage] = {}  # bound: one test
 
     # -- what a test says ---------------------------------------------------------------------
@@ -230,10 +231,13 @@ class TelnyxSimulator(CarrierSimulator[TelnyxMessage]):
         except TelnyxRefusedError as error:
             await _refuse(exchange, error.failure)
             return
+        if message is None:
+            await exchange.send_json(200, {"data": {"record_type": "message", "type": "RCS"}})
+            return
         await self.answer(exchange, 200, {"data": self._document(message)}, fault)
 
-    def _taken(self, request: ReceivedRequest) -> TelnyxMessage:
-        """Take a message, once for each idempotency key. Raises TelnyxRefusedError."""
+    def _taken(self, request: ReceivedRequest) -> TelnyxMessage | None:
+        """Take a message, once for each idempotency key; None for a signal. Raises TelnyxRefusedError."""
         key = request.headers.get("idempotency-key")
         if key is not None and key in self._by_key:
             return self._by_key[key]
@@ -241,7 +245,11 @@ class TelnyxSimulator(CarrierSimulator[TelnyxMessage]):
             case "/v2/messages":
                 message = self._text_message(checked_message(request, self.numbers, self.profiles))
             case "/v2/messages/rcs":
-                message = self._agent_message(checked_agent_message(request, self.agents, self.profiles))
+                said = checked_agent_message(request, self.agents, self.profiles)
+                if "event" in said["agent_message"]:
+                    self.signals.append((said["to"], said["agent_message"]["event"]["event_type"]))
+                    return None
+                message = self._agent_message(said)
             case _:
                 raise TelnyxRefusedError(telnyx_failure(404, "10005", "Resource not found"))
         if self.has_opted_out(message.to, message.sender):

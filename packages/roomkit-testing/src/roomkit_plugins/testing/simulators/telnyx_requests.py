@@ -50,6 +50,9 @@ class TelnyxRefusedError(Exception):
         self.failure = failure
 
 
+_SIGNALS = [{"event": {"event_type": kind}} for kind in ("IS_TYPING", "READ")]
+
+
 def telnyx_failure(
     status: int, code: str, title: str, *, pointer: str = "", headers: Mapping[str, str] | None = None
 ) -> Failure:
@@ -100,7 +103,10 @@ def checked_agent_message(
     if said.get("type", "RCS") != "RCS":
         raise _refused("40301", "Unsupported message type", "/type")
     _check_urls(said, "webhook_url")
-    _check_content(said["agent_message"])
+    if "event" not in said["agent_message"]:
+        _check_content(said["agent_message"])
+    elif said["agent_message"] not in _SIGNALS:
+        raise _bad("agent_message/event")
     fallback = said.get("sms_fallback")
     if fallback is not None and not (
         set(fallback) == {"from", "text"} and 0 < len(fallback["text"]) <= _LONGEST
