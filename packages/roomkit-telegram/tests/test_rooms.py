@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from roomkit import RoomKit
+from roomkit.abc.errors import StoreError
 from roomkit.memory import InMemoryMediaStore, InMemoryStore
 from roomkit.models import (
     AudioContent,
@@ -438,3 +439,47 @@ async def test_long_text_is_divided_by_utf16(
     await kit.send_event(await the_room(kit), "system", TextContent(body=text))
     assert "".join("".join(each.text.split()) for each in telegram.messages) == "👋" * 3000
     assert len(telegram.messages) == 3
+
+
+async def test_that_an_answer_is_written_is_shown(
+    kit: RoomKit, telegram: TelegramSimulator, ann: TelegramPerson
+) -> None:
+    """Telegram shows it for five seconds at a time."""
+    await ann.write("hello")
+    await kit.publish_typing(await the_room(kit), "desk")
+    await until(lambda: telegram.actions)
+    assert telegram.actions[0]["action"] == "typing"
+
+
+async def test_an_album_is_not_doubled_if_its_worker_is_lost_after_the_commit(
+    telegram: TelegramSimulator, configure: Callable[..., TelegramConfig], ann: TelegramPerson
+) -> None:
+    """The timer fires again, since it was not recorded that the album is in: its key is known."""
+
+    class Lost(InMemoryStore):
+        async def put_value(self, value: Any, **options: Any) -> Any:
+            if value.data.get("joined") and not self.lost:
+                self.lost = True
+                raise StoreError("the worker is lost here")
+            return await super().put_value(value, **options)
+
+        lost = False
+
+    store = Lost()
+    async with make_kit(configure(), store=store, media=InMemoryMediaStore()) as kit:
+        telegram.connect(lambda request: kit.process_webhook(request, "telegram"))
+        for _ in range(2):
+            await ann.send_file("photo", PNG, media_group_id="g1")
+        await until(lambda: store.lost)
+        await asyncio.sleep(300)
+        assert len(await messages(kit)) == 1
+        (value,) = await store.list_values("telegram")
+        assert value.data["parts"] == []
+
+
+async def test_a_part_of_an_album_that_is_too_large_to_be_kept_is_a_message(
+    kit: RoomKit, ann: TelegramPerson
+) -> None:
+    entities = [{"offset": 0, "length": 1, "type": "bold"}] * 200
+    await ann.send_file("photo", PNG, media_group_id="g1", caption="x", caption_entities=entities)
+    assert len(await messages(kit)) == 1

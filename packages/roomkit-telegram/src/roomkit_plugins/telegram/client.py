@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit_plugins.telegram.errors import ORIGIN, TelegramError, api_error
-from roomkit_plugins.wire.caller import HTTPCaller
+from roomkit_plugins.wire.caller import HTTPAnswer, HTTPCaller
 from roomkit_plugins.wire.reading import JSONReader
 from roomkit_plugins.wire.sdk import LazyClient, Mask, needed
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from roomkit_plugins.telegram.config import TelegramBotConfig
 
 __all__ = ["TelegramAPI"]
+
+
+_LARGEST_ANSWER = 16 * 1024 * 1024
+"""Bytes of a hundred updates, of which the longest have some ten thousand."""
 
 
 @dataclass(slots=True)
@@ -56,8 +60,9 @@ class TelegramAPI:
         client = await self._client.get()
         try:
             return await getattr(client.bot, method)(**fields)
-        except client.failed as error:
-            raise self._ours(error) from None  # its chain shows the URL, in which the token is
+        except (client.failed, KeyError, TypeError, ValueError, AttributeError) as error:
+            failure = _ours(error)  # of the builtin ones: the library's, for an answer of another shape
+        raise _unchained(failure)
 
     async def updates(self, *, offset: int, limit: int, seconds: int, kinds: list[str]) -> list[Any]:
         """Return the updates from an offset on, as Telegram sent them, waiting up to `seconds` for one.
@@ -77,11 +82,7 @@ class TelegramAPI:
         size, path = found.get("file_size"), self._reader.as_text(found.get("file_path"), "file_path")
         if isinstance(size, int) and size > most:
             raise ORIGIN.refused(f"the file has {size} bytes", error_code=ErrorCode.TOO_LONG)
-        client = await self._client.get()
-        url = f"{self._config.base_url.rstrip('/')}/file/bot{self._token}/{path}"
-        answer = await client.caller.call("GET", url, headers={}, largest=most)
-        if answer.status >= 400:
-            raise api_error(answer, self._token)
+        answer = await self._asked("GET", f"file/bot{self._token}/{path}", largest=most)
         return answer.body
 
     async def me(self) -> Mapping[str, Any]:
@@ -108,29 +109,32 @@ class TelegramAPI:
         await self._client.close()
 
     async def _ask(self, method: str, fields: Mapping[str, Any], *, seconds: float | None = None) -> Any:
-        client = await self._client.get()
-        url = f"{self._config.base_url.rstrip('/')}/bot{self._token}/{method}"
-        answer = await client.caller.call(
+        answer = await self._asked(
             "POST",
-            url,
+            f"bot{self._token}/{method}",
             headers={"Content-Type": "application/json"},
             body=json.dumps(fields).encode(),
             timeout=seconds,
-            largest=16 * 1024 * 1024,
+            largest=_LARGEST_ANSWER,
         )
-        if answer.status >= 400:
-            raise api_error(answer, self._token)
         said = self._reader.parse(answer.body)
         if said.get("ok") is not True:
             raise api_error(answer, self._token)
         return said.get("result")
 
-    def _ours(self, failed: Exception) -> ProviderError:
-        error = getattr(failed, "error", None)
-        if isinstance(error, ProviderError):
-            error.args = (self._mask.hide(str(error)),)
-            return error
-        return ORIGIN.bad_response(f"the library cannot read it ({type(failed).__name__})")
+    async def _asked(self, method: str, path: str, **options: Any) -> HTTPAnswer:
+        """Make a request that the library does not make. Raises ProviderError."""
+        client = await self._client.get()
+        url = f"{self._config.base_url.rstrip('/')}/{path}"
+        try:
+            answer = await client.caller.call(method, url, **{"headers": {}, **options})
+        except ProviderError as error:
+            failure = error
+        else:
+            if answer.status < 400:
+                return answer
+            failure = api_error(answer, self._token)
+        raise _unchained(failure)
 
     async def _close(self, client: _Client) -> None:
         await client.caller.close()
@@ -146,16 +150,25 @@ class TelegramAPI:
 
         timeout = self._config.timeout
         caller = HTTPCaller(ORIGIN, httpx2, timeout=timeout, client=self._http_client)
-        requests = Requests(caller, httpx2, timeout=timeout, token=self._token)
-        base = self._config.base_url.rstrip("/")
-        bot = telegram.Bot(
-            self._token,
-            base_url=f"{base}/bot",
-            base_file_url=f"{base}/file/bot",
-            request=requests,
-            get_updates_request=requests,
+        requests = Requests(
+            caller, httpx2, timeout=timeout, base_url=self._config.base_url.rstrip("/"), token=self._token
         )
+        # The library logs the URL that it is made with, so it never gets the token.
+        bot = telegram.Bot(f"{self._config.bot_id}:hidden", request=requests, get_updates_request=requests)
         return _Client(caller, bot, telegram.error.TelegramError)
+
+
+def _ours(failed: Exception) -> ProviderError:
+    error = getattr(failed, "error", None)
+    if isinstance(error, ProviderError):
+        return error
+    return ORIGIN.bad_response(f"the library cannot read it ({type(failed).__name__})")
+
+
+def _unchained(error: ProviderError) -> ProviderError:
+    """Return an error without its causes: the request that they keep has the token in its URL."""
+    error.__cause__ = error.__context__ = None
+    return error
 
 
 def _remedy(error: ProviderError, config: TelegramBotConfig) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from roomkit.abc.errors import ProviderError, RoomKitError
+from roomkit.abc.errors import InvalidInputError, ProviderError, RoomKitError
 from roomkit.authoring.payload import VendorPayload
 from roomkit.models.content import CompositeContent, EditContent
 from roomkit.models.delivery import InboundMessage
-from roomkit.models.webhook import UnparsedPart
 from roomkit_plugins.telegram.albums import Albums
 from roomkit_plugins.telegram.contents import content_of, joined
 from roomkit_plugins.telegram.errors import ORIGIN
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from roomkit_plugins.telegram.config import TelegramBotConfig
 
 __all__ = ["AlbumNotStoredError", "TelegramIntake", "moved_binding"]
+
+_LARGEST_PART = 6_000
+"""Bytes of one part of an album, which has ten parts at most; a value has 64 KiB."""
 
 
 class AlbumNotStoredError(RoomKitError):
@@ -47,9 +50,12 @@ class TelegramIntake:
     def bind(self, services: Services) -> None:
         """Take the kit's services; without any, each picture of an album is a message of its own."""
         self._services = services
-        if self._albums is None:
-            kind = f"album.{self._way}.{self._config.bot_id}"
+        kind = f"album.{self._way}.{self._config.bot_id}"
+        try:
             self._albums = Albums(services, self._hand_in, kind=kind)
+        except InvalidInputError:  # a provider of two channels is bound by each; one has its timers
+            if self._albums is None:
+                raise
 
     async def parts(self, payload: object, channel_id: str) -> Sequence[WebhookPart]:
         """Return what an update says; empty for a part of an album, which is kept until it is whole.
@@ -59,7 +65,8 @@ class TelegramIntake:
         update = VendorPayload(ORIGIN.vendor, payload)
         reader = await self._reader(update, channel_id)
         found = reader.parts(update)
-        if self._albums is not None and (album := album_of(update)) is not None:
+        album = album_of(update)
+        if self._albums is not None and album is not None and _fits(update.raw):
             for part in found:
                 if isinstance(part, InboundMessage):
                     number = part.external_id or ""
@@ -157,6 +164,11 @@ async def moved_binding(services: Services, channel_id: str, old: str, new: str)
     )
 
 
+def _fits(update: Mapping[str, Any]) -> bool:
+    """Whether ten parts of this size can be kept together; a larger one is a message of its own."""
+    return len(json.dumps(update)) <= _LARGEST_PART
+
+
 def _names_someone(message: VendorPayload) -> bool:
     """Whether a message of a group has a command or a mention, whose meaning depends on the bot's name."""
     if message.inside("chat").text("type") not in ("group", "supergroup"):
@@ -167,9 +179,4 @@ def _names_someone(message: VendorPayload) -> bool:
 
 def refused_for_now(error: ProviderError) -> str:
     """Say why an update is to come again."""
-    return f"a file of the update cannot be had now: {error}"
-
-
-def is_message(part: object) -> bool:
-    """Whether a part goes into a timeline."""
-    return isinstance(part, InboundMessage) and not isinstance(part, UnparsedPart)
+    return f"the update cannot be taken in now, since Telegram gives no file, or not the bot's name: {error}"

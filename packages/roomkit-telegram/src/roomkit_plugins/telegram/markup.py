@@ -6,9 +6,10 @@ a table is code. Code holds no other mark and stands in no style, and quotations
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape, unescape
 from itertools import groupby
 from typing import Literal
 
@@ -30,11 +31,12 @@ from roomkit_plugins.wire.markup.tree import (
     words_of,
 )
 
-__all__ = ["TelegramText", "telegram_html"]
+__all__ = ["TelegramText", "telegram_html", "words_shown"]
 
 _TAGS = {"bold": "b", "italic": "i", "strike": "s", "underline": "u"}
 _LINKED = ("http://", "https://")
 _RULE = "———"
+_TAG = re.compile(r"<[^>]*>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class TelegramText:
 
     text: str
     plain: str
+
+
+def words_shown(html: str) -> str:
+    """Return what a person sees of Telegram's HTML, which is what Telegram counts."""
+    return unescape(_TAG.sub("", html))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape, unescape
+from html import escape
 from typing import Any
 
 from roomkit.abc.errors import ErrorCode, ProviderError
@@ -26,7 +26,7 @@ from roomkit.models.content import (
 )
 from roomkit_plugins.telegram.entities import utf16_length
 from roomkit_plugins.telegram.errors import ORIGIN
-from roomkit_plugins.telegram.markup import telegram_html
+from roomkit_plugins.telegram.markup import telegram_html, words_shown
 
 __all__ = ["LONGEST", "LONGEST_CAPTION", "TelegramCall", "call_of"]
 
@@ -151,12 +151,11 @@ def _rich(content: RichContent) -> TelegramCall:
     rows, calls = _rows(content)
     lines += [f"{escape(text)}: {escape(number)}" for text, number in calls]
     shown = "\n".join(filter(None, (html.text, *lines)))
-    words = "\n".join(filter(None, (html.plain, *map(_without_marks, lines))))
-    _check_text(words, LONGEST)
+    _check_text(words_shown(shown), LONGEST)
     fields: dict[str, Any] = {"text": shown, "parse_mode": "HTML"}
     if markup := _markup(content, rows):
         fields["reply_markup"] = markup
-    bare = "\n".join(filter(None, (plain, *map(_without_marks, lines))))
+    bare = "\n".join(filter(None, (plain, *map(words_shown, lines))))
     return TelegramCall("send_message", fields, plain={"text": bare, "parse_mode": None})
 
 
@@ -234,10 +233,6 @@ def _card(card: Json) -> list[str]:
 def _buttons(card: Json) -> Sequence[Mapping[str, Any]]:
     found = card.get("buttons", ())
     return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list | tuple) else []
-
-
-def _without_marks(line: str) -> str:
-    return unescape(line.removeprefix("<b>").removesuffix("</b>"))
 
 
 def undecodable(what: str) -> ProviderError:

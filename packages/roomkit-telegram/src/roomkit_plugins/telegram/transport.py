@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, override
 
+from roomkit.abc.errors import ProviderError
 from roomkit_plugins.telegram.errors import ORIGIN, api_error
 from roomkit_plugins.wire.reading import json_value
 from telegram.error import TelegramError as LibraryError
@@ -18,7 +19,6 @@ from telegram.request import BaseRequest, RequestData
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from roomkit.abc.errors import ProviderError
     from roomkit_plugins.wire.caller import HTTPCaller
 
 __all__ = ["CallFailed", "Requests"]
@@ -33,12 +33,18 @@ class CallFailed(LibraryError):
 
 
 class Requests(BaseRequest):
-    """Makes each request of a `Bot` by a caller; whatever is no success is a `CallFailed`."""
+    """Makes each request of a `Bot` by a caller; whatever is no success is a `CallFailed`.
 
-    def __init__(self, caller: HTTPCaller, library: ModuleType, *, timeout: float, token: str) -> None:
+    The `Bot` has another token: the method's name is all that is taken of the URL.
+    """
+
+    def __init__(
+        self, caller: HTTPCaller, library: ModuleType, *, timeout: float, base_url: str, token: str
+    ) -> None:
         self._caller = caller
         self._http: Any = library
         self._timeout = timeout
+        self._api_url = f"{base_url}/bot{token}/"
         self._token = token
 
     @property
@@ -65,24 +71,24 @@ class Requests(BaseRequest):
         connect_timeout: Any = None,
         pool_timeout: Any = None,
     ) -> tuple[int, bytes]:
-        headers, body = self._encoded(url, request_data)
+        headers, body = self._encoded(request_data)
+        asked = self._api_url + url.rpartition("/")[2]
         try:
-            answer = await self._caller.call(method, url, headers=headers, body=body)
-        except Exception as error:
-            if hasattr(error, "error_code"):
-                raise CallFailed(error) from error  # type: ignore[arg-type]  # a ProviderError
-            raise
+            answer = await self._caller.call(method, asked, headers=headers, body=body)
+        except ProviderError as error:
+            raise CallFailed(error) from None
         if answer.status >= 400 or not _is_success(answer.body):
             raise CallFailed(api_error(answer, self._token))
         return answer.status, answer.body
 
-    def _encoded(self, url: str, data: RequestData | None) -> tuple[dict[str, str], bytes]:
+    def _encoded(self, data: RequestData | None) -> tuple[dict[str, str], bytes]:
         """Return the headers and the body of a request: a form of files, or JSON."""
         if data is None:
             return {}, b""
         if not data.contains_files:
             return {"Content-Type": "application/json"}, data.json_payload
-        made = self._http.Request("POST", url, data=data.json_parameters, files=data.multipart_data)
+        fields, files = data.json_parameters, data.multipart_data
+        made = self._http.Request("POST", "https://localhost", data=fields, files=files)
         return {"Content-Type": made.headers["content-type"]}, made.read()
 
 
@@ -92,6 +98,6 @@ def _is_success(body: bytes) -> bool:
         found = json_value(body)
     except ValueError as error:
         raise CallFailed(ORIGIN.bad_response(f"not JSON ({error})")) from error
-    if not isinstance(found, dict) or "ok" not in found:
-        raise CallFailed(ORIGIN.bad_response("an answer without ok"))
+    if not isinstance(found, dict) or "ok" not in found or (found["ok"] is True and "result" not in found):
+        raise CallFailed(ORIGIN.bad_response("an answer without ok, or without its result"))
     return found["ok"] is True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import time
@@ -207,6 +208,7 @@ class TelegramSimulator(VendorSimulator[TelegramMessage]):
         self._kept: dict[str, bytes] = {}  # bound: one test
         self._numbers = itertools.count(1001)
         self._came = asyncio.Event()
+        self._polls = 0
 
     # -- what a test says ---------------------------------------------------------------------
 
@@ -458,10 +460,21 @@ class TelegramSimulator(VendorSimulator[TelegramMessage]):
         offset, limit = int(given.get("offset", 0)), int(given.get("limit", 100))
         self.polls.append(offset)
         self.pending = [each for each in self.pending if each["update_id"] >= offset]
+        self._polls += 1
+        mine = self._polls
+        self._came.set()  # a poll that is open is ended by the next one
         if not self.pending and int(given.get("timeout", 0)):
-            self._came.clear()
-            await asyncio.wait_for(self._came.wait(), int(given["timeout"]))
+            await self._update_or_other_poll(mine, int(given["timeout"]))
         return self.pending[:limit]
+
+    async def _update_or_other_poll(self, mine: int, seconds: int) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self.pending and mine == self._polls:
+                    self._came.clear()
+                    await self._came.wait()
+        if mine != self._polls:
+            raise BotRefused(409, "Conflict: terminated by other getUpdates request")
 
     async def _call_editMessageText(self, given: Mapping[str, Any]) -> Any:
         message = self._sent(given)
