@@ -334,9 +334,7 @@ class Inbound:
             room_id = await self._replies.room_of(answered, message, channel)
         if room_id is None:
             # One at a time per address, until the room knows it: two first messages make one room.
-            async with self._routing.locked(
-                f"{message.channel_id}\0{message.conversation or message.sender_id}"
-            ):
+            async with self._routing.locked(_address_of(message)):
                 home = await self._home_of(message, channel, stored_key, make_room, recall)
                 if isinstance(home, RoomEvent):
                     return await self._repeated(home, cascade, message, channel, wait, stored_key)
