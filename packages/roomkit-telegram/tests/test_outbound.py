@@ -16,6 +16,7 @@ from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models import (
     AudioContent,
     CompositeContent,
+    CustomContent,
     DeleteContent,
     EditContent,
     LocationContent,
@@ -60,7 +61,7 @@ async def send(provider: Any, content: Any, to: str = ANN, **options: Any) -> An
         ("# Title\n\ntext", "<b>Title</b>\n\ntext"),
         ("- one\n- two", "• one\n• two"),
         ("3. one\n4. two", "3. one\n4. two"),
-        ("> wise\n> words", "<blockquote>wise words</blockquote>"),
+        ("> wise\n> words", "<blockquote>wise\nwords</blockquote>"),
         ("```py\nx = 1 < 2\n```", '<pre><code class="language-py">x = 1 &lt; 2</code></pre>'),
         ("[site](https://example.org/?a=1&b=2)", '<a href="https://example.org/?a=1&amp;b=2">site</a>'),
         ("[mail](mailto:a@example.org)", "mail (a@example.org)"),
@@ -276,6 +277,32 @@ async def test_what_is_no_chat_is_no_recipient(
         await send(provider, "hello", to)
     assert caught.value.error_code is ErrorCode.INVALID_RECIPIENT
     assert telegram.requests == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "method"),
+    [
+        ("poll", {"question": "When?", "options": [{"text": "8"}, "9"]}, "sendPoll"),
+        ("contact", {"phone_number": "+14165550123", "first_name": "Ben", "last_name": "B"}, "sendContact"),
+        ("dice", {"emoji": "🎲"}, "sendDice"),
+    ],
+)
+async def test_polls_contacts_and_dice_go_out_as_they_come_in(
+    telegram: TelegramSimulator, provider: TelegramBotProvider, kind: str, data: dict[str, Any], method: str
+) -> None:
+    """With what is missing named."""
+    result = await send(provider, CustomContent(kind=f"telegram.{kind}", body="x", data=data))
+    assert result.provider_message_id
+    assert telegram.messages[0].method == method
+    with pytest.raises(ProviderError, match=r"has no|0 options"):
+        await send(provider, CustomContent(kind=f"telegram.{kind}", body="x"))
+
+
+async def test_custom_content_of_others_is_its_words(
+    telegram: TelegramSimulator, provider: TelegramBotProvider
+) -> None:
+    await send(provider, CustomContent(kind="acme.ticket", body="Ticket 7"))
+    assert telegram.messages[0].text == "Ticket 7"
 
 
 # -- errors ---------------------------------------------------------------------------------------

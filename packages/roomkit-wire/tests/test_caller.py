@@ -112,3 +112,21 @@ async def test_the_url_of_a_request_is_in_no_log(caplog: pytest.LogCaptureFixtur
         async with httpx2.AsyncClient() as other:
             await other.get(f"{url}/other")
     assert "/other" in caplog.text
+
+
+async def test_a_call_may_have_a_time_limit_and_a_size_of_its_own() -> None:
+    """For a request that the vendor keeps open, and for a file."""
+    caller = HTTPCaller(ORIGIN, httpx2, timeout=0.01)
+    async with vendor(OK) as url:
+        assert (await caller.call("GET", url, headers={}, timeout=5.0)).body == b"hi"
+    async with vendor(None, hold=True) as url:
+        with pytest.raises(ProviderError, match=r"within 0\.02 s"):
+            await caller.call("GET", url, headers={}, timeout=0.02)
+    async with vendor(OK) as url:
+        with pytest.raises(ProviderError, match="more than 1 bytes"):
+            await caller.call("GET", url, headers={}, timeout=5.0, largest=1)
+    large = b"HTTP/1.1 200 OK\r\n\r\n" + bytes(1_048_577)
+    async with vendor(large) as url:
+        answer = await caller.call("GET", url, headers={}, timeout=5.0, largest=2_000_000)
+        assert len(answer.body) == 1_048_577
+    await caller.close()

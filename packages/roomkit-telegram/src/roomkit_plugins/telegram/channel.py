@@ -28,6 +28,7 @@ CAPABILITIES = ChannelCapabilities(
         ChannelMediaType.AUDIO,
         ChannelMediaType.VIDEO,
         ChannelMediaType.LOCATION,
+        ChannelMediaType.CUSTOM,
     ),
     max_length=LONGEST,
     max_caption_length=LONGEST_CAPTION,
@@ -53,9 +54,10 @@ class TelegramChannel(TransportChannel):
     """Carries messages to Telegram chats; the recipient is the binding's `metadata["telegram_chat_id"]`.
 
     A private chat has its person's id. A group, a channel and a business chat have one room for all who write
-    there. Text of more than 4,096 UTF-16 code units goes out in several messages. Of several `providers` the
-    first is preferred, see `TransportChannel`. Deliveries to a person who blocked the bot are skipped as
-    `opted_out`, until they start it again.
+    there. Text of more than 4,096 UTF-16 code units goes out in several messages. `CustomContent` of the
+    kinds `telegram.poll`, `telegram.contact` and `telegram.dice` is shown as such, of other kinds as its
+    body. Of several `providers` the first is preferred, see `TransportChannel`. Deliveries to a person who
+    blocked the bot are skipped as `opted_out`, until they start it again.
     """
 
     media_form = MediaForm.BYTES

@@ -64,7 +64,7 @@ class _Run:
 
 def telegram_html(body: str, format: Literal["markdown", "html", "plain"]) -> TelegramText:
     """Return a text from outside as Telegram shows it. Raises InvalidInputError for one that is too long."""
-    tree = parse(body, format)
+    tree = parse(body, format, keeps_lines=True)
     return TelegramText(_blocks(tree, quoted=False), to_text(tree))
 
 

@@ -5,7 +5,7 @@ https://core.telegram.org/bots/api#available-methods (Bot API 10.0). Methods hav
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -36,6 +36,8 @@ LONGEST_CAPTION = 1024
 LONGEST_DATA = 64
 """Bytes of what a button sends back."""
 MOST_BUTTONS = 100
+MOST_OPTIONS = 12
+"""Answers of a poll."""
 _PER_ROW = 8
 _PHOTOS = frozenset({"image/jpeg", "image/png", "image/webp"})
 _VOICES = frozenset({"audio/ogg", "audio/opus"})
@@ -61,6 +63,8 @@ class TelegramCall:
 def call_of(content: EventContent) -> TelegramCall:
     """Return the call that sends a content as one message. Raises ProviderError for what cannot be sent."""
     match content:
+        case CustomContent() if content.kind in _KINDS:
+            return _KINDS[content.kind](content.data)
         case TextContent() | SystemContent() | CustomContent():
             return _text(content.body)
         case TemplateContent() if content.body:
@@ -103,6 +107,41 @@ def _location(content: LocationContent) -> TelegramCall:
         return TelegramCall("send_location", where)
     title = content.label or content.address
     return TelegramCall("send_venue", {**where, "title": title, "address": content.address or content.label})
+
+
+# -- polls, contacts and dice -------------------------------------------------------------------
+
+
+def _poll(data: Json) -> TelegramCall:
+    found = data.get("options")
+    options = [
+        text
+        for each in (found if isinstance(found, list | tuple) else ())
+        if isinstance(text := each.get("text") if isinstance(each, Mapping) else each, str) and text
+    ]
+    if not 1 <= len(options) <= MOST_OPTIONS:
+        raise ORIGIN.refused(f"the poll has {len(options)} options: give 1 to {MOST_OPTIONS} texts")
+    fields = {name: data[name] for name in ("is_anonymous", "allows_multiple_answers") if name in data}
+    return TelegramCall(
+        "send_poll", {"question": _word(data, "question", "poll"), "options": options, **fields}
+    )
+
+
+def _contact(data: Json) -> TelegramCall:
+    fields = {name: _word(data, name, "contact") for name in ("phone_number", "first_name")}
+    more = {name: data[name] for name in ("last_name", "vcard") if isinstance(data.get(name), str)}
+    return TelegramCall("send_contact", {**fields, **more})
+
+
+def _dice(data: Json) -> TelegramCall:
+    return TelegramCall("send_dice", {"emoji": _word(data, "emoji", "dice")})
+
+
+_KINDS: Mapping[str, Callable[[Json], TelegramCall]] = {
+    "telegram.poll": _poll,
+    "telegram.contact": _contact,
+    "telegram.dice": _dice,
+}
 
 
 # -- files --------------------------------------------------------------------------------------
@@ -216,10 +255,10 @@ def _button(button: Mapping[str, Any], text: str) -> dict[str, Any]:
     return {"text": text, "callback_data": data}
 
 
-def _word(holder: Mapping[str, Any], name: str) -> str:
+def _word(holder: Mapping[str, Any], name: str, what: str = "button of the message") -> str:
     value = holder.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise ORIGIN.refused(f"a button of the message has no {name}: give it a text")
+        raise ORIGIN.refused(f"a {what} has no {name}: give it a text")
     return value
 
 

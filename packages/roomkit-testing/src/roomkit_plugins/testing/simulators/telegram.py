@@ -44,9 +44,17 @@ _SENDS: Mapping[str, frozenset[str]] = {
     "sendDocument": frozenset({"document", *_WORDS}),
     "sendLocation": frozenset({"latitude", "longitude"}),
     "sendVenue": frozenset({"latitude", "longitude", "title", "address"}),
+    "sendPoll": frozenset({"question", "options", "is_anonymous", "allows_multiple_answers"}),
+    "sendContact": frozenset({"phone_number", "first_name", "last_name", "vcard"}),
+    "sendDice": frozenset({"emoji"}),
 }
 _FILES = ("photo", "voice", "audio", "video", "animation", "document")
-_OPTIONAL = frozenset({"duration", "parse_mode", "entities", *_WORDS})
+_OPTIONAL = frozenset(
+    {
+        "duration", "parse_mode", "entities", "is_anonymous", "allows_multiple_answers", "last_name", "vcard",
+        *_WORDS,
+    }
+)  # fmt: skip
 _LONGEST, _LONGEST_CAPTION = 4096, 1024
 
 
