@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from roomkit.models.parking import ParkedCall
     from roomkit_plugins.ai.turn import Call, Turn
 
-__all__ = ["admitted", "all_repeated", "run_calls", "said_of"]
+__all__ = ["admitted", "run_calls", "said_of"]
 
 logger = get_logger("roomkit.ai")
 
@@ -54,6 +54,7 @@ async def run_calls(turn: Turn, calls: Sequence[Call]) -> list[AIToolResultPart]
         _repeated(turn, call) if number < left else "all the tool calls of this turn are made"
         for number, call in enumerate(calls)
     ]
+    turn.stuck = all(repeated)
     runs: list[ToolRun] = []
     try:
         with turn.stop:
@@ -120,11 +121,6 @@ def _asked(turn: Turn, call: Call) -> ToolUse:
             "duration_ms": None,
         }
     )
-
-
-def all_repeated(turn: Turn, calls: Sequence[Call]) -> bool:
-    """Return whether a round has nothing but calls that were made too often already."""
-    return all(_repeated(turn, call) for call in calls)
 
 
 async def _run(turn: Turn, run: ToolRun, refusal: str | None) -> AIToolResultPart | None:

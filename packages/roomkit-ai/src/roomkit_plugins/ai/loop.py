@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from roomkit.abc.log import get_logger
 from roomkit.models.ai import AIMessage, StreamDone
 from roomkit.models.base import EMPTY
-from roomkit_plugins.ai.calls import all_repeated, run_calls
+from roomkit_plugins.ai.calls import run_calls
 from roomkit_plugins.ai.errors import ToolLoopError, TurnTimeoutError
 from roomkit_plugins.ai.generation import Echo, Round, generate, whole
 from roomkit_plugins.ai.parking import park
@@ -99,7 +99,6 @@ async def _continue(turn: Turn, this: Round) -> bool:
         return turn.take_directions()
     if turn.speculation is not None:
         await turn.confirmed()
-    stuck = all_repeated(turn, this.calls)
     results = await run_calls(turn, this.calls)
     turn.rounds += 1
     turn.calls += len(this.calls)
@@ -120,7 +119,7 @@ async def _continue(turn: Turn, this: Round) -> bool:
         await turn.offer_again(call.part.name for call in this.calls)
     if turn.inbox:
         turn.take_directions()
-    _bound(turn, stuck)
+    _bound(turn)
     return True
 
 
@@ -129,14 +128,14 @@ def _message(role: str, parts: Iterable[AIPart]) -> AIMessage:
     return AIMessage.trusted({"role": role, "content": tuple(parts), "name": None, "metadata": EMPTY})
 
 
-def _bound(turn: Turn, stuck: bool) -> None:
+def _bound(turn: Turn) -> None:
     if turn.rounds == turn.options.tool_loop_warn_after:
         logger.warning("%s is in tool round %d of one turn", turn.channel_id, turn.rounds)
     if turn.rounds >= turn.options.max_tool_rounds:
         turn.ask_for_answer("You have used all the tool rounds of this turn.")
     elif turn.calls >= turn.options.max_tool_calls:
         turn.ask_for_answer("You have made all the tool calls of this turn.")
-    elif stuck:
+    elif turn.stuck:
         turn.ask_for_answer("You keep making the same calls.")
 
 

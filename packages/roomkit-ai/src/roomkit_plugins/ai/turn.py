@@ -44,11 +44,14 @@ class Call:
 
     part: AIToolCallPart
     invalid: str | None = None
+    _key: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def key(self) -> tuple[str, str]:
         """The same for calls of one tool with equal arguments."""
-        return self.part.name, _canonical(self.part.arguments)
+        if self._key is None:
+            self._key = self.part.name, _canonical(self.part.arguments)
+        return self._key
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -108,6 +111,8 @@ class Turn:
     """Whether the answer is complete, and only to be handed over."""
     repeats: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     """The last result of each call, and how often it came in a row."""
+    stuck: bool = False
+    """Whether the last round had nothing but calls that are not made again."""
     results: list[tuple[Call, str]] = field(default_factory=list)  # bound: the calls of the turn
     """The calls whose results `repeats` has not yet."""
     waiting: list[ParkedCall] = field(default_factory=list)
