@@ -39,6 +39,7 @@ def roomkit_register(registry: Registry) -> None:
 _SIMULATORS = {
     "anthropic": "AnthropicSimulator",
     "gemini": "GeminiSimulator",
+    "messenger": "MessengerSimulator",
     "mistral": "MistralSimulator",
     "openai": "OpenAISimulator",
     "sinch": "SinchSimulator",

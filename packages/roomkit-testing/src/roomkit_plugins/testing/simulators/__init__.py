@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.http import ReceivedRequest as ReceivedRequest
     from roomkit_plugins.testing.simulators.mail import MailServerSimulator as MailServerSimulator
     from roomkit_plugins.testing.simulators.mail import ReceivedMail as ReceivedMail
+    from roomkit_plugins.testing.simulators.messenger import MessengerMessage as MessengerMessage
+    from roomkit_plugins.testing.simulators.messenger import MessengerPerson as MessengerPerson
+    from roomkit_plugins.testing.simulators.messenger import MessengerSimulator as MessengerSimulator
     from roomkit_plugins.testing.simulators.mistral import MistralSimulator as MistralSimulator
     from roomkit_plugins.testing.simulators.openai import OpenAISimulator as OpenAISimulator
     from roomkit_plugins.testing.simulators.openai import VLLMSimulator as VLLMSimulator
@@ -70,6 +73,9 @@ else:
             "NeverAnswer": "ai",
             "Malformed": "ai",
             "MailServerSimulator": "mail",
+            "MessengerMessage": "messenger",
+            "MessengerPerson": "messenger",
+            "MessengerSimulator": "messenger",
             "MistralSimulator": "mistral",
             "OpenAISimulator": "openai",
             "Reply": "ai",
