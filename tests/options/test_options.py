@@ -17,6 +17,7 @@ from tests.options.kit import KIT
 from tests.options.mail import MAIL
 from tests.options.mechanism import Change, Observations, Settings, Subject, declared_options, unobserved
 from tests.options.memories import MEMORIES
+from tests.options.messenger import MESSENGER
 from tests.options.postgres import POSTGRES
 from tests.options.redis import REDIS
 from tests.options.server import SERVER
@@ -40,6 +41,7 @@ SUBJECTS = {
         *HTTP,
         *MAIL,
         *MEMORIES,
+        *MESSENGER,
         *POSTGRES,
         *REDIS,
         *SOURCES,

@@ -41,7 +41,7 @@ def test_an_address_with_a_secret_is_refused_and_not_repeated(model: type[BaseMo
     values = {"model": "m", "api_key": "k", "account_sid": f"AC{'0' * 32}", "auth_token": "t"}
     values |= {"messaging_service_sid": f"MG{'0' * 32}", "messaging_profile_id": "p", "agent_id": "a"}
     values |= {"service_plan_id": "p", "api_token": "t", "username": "u"}
-    values |= {"access_token": "t", "phone_number_id": "1"}
+    values |= {"access_token": "t", "phone_number_id": "1", "page_access_token": "t"}
     values |= {"bot_token": "123456:token", "channel_id": "c"}
     fields = {name: value for name, value in values.items() if name in model.model_fields}
     with pytest.raises(ValidationError, match="base_url") as caught:

@@ -669,6 +669,11 @@ if TYPE_CHECKING:
     from roomkit_plugins.media import DiskMediaStore as DiskMediaStore
     from roomkit_plugins.media import FetchConfig as FetchConfig
     from roomkit_plugins.media import PinnedFetch as PinnedFetch
+    from roomkit_plugins.messenger import FacebookMessengerProvider as FacebookMessengerProvider
+    from roomkit_plugins.messenger import MessengerChannel as MessengerChannel
+    from roomkit_plugins.messenger import MessengerChannelConfig as MessengerChannelConfig
+    from roomkit_plugins.messenger import MessengerConfig as MessengerConfig
+    from roomkit_plugins.messenger import parse_messenger_webhook as parse_messenger_webhook
     from roomkit_plugins.mistral import MistralAIProvider as MistralAIProvider
     from roomkit_plugins.mistral import MistralConfig as MistralConfig
     from roomkit_plugins.openai import AzureAIConfig as AzureAIConfig
@@ -1133,6 +1138,7 @@ HOMES = {
     "MemoryRequest": "roomkit.abc.memory",
     "MemoryResult": "roomkit.abc.memory",
     "MessengerChannel": "roomkit_plugins.messenger",
+    "MessengerChannelConfig": "roomkit_plugins.messenger",
     "MessengerConfig": "roomkit_plugins.messenger",
     "MessengerHints": "roomkit.models.hints",
     "MessengerProvider": "roomkit.abc.messenger",
@@ -1821,7 +1827,7 @@ DISTRIBUTIONS = {
     "roomkit-local-audio": "planned",
     "roomkit-mcp": "built",
     "roomkit-media": "built",
-    "roomkit-messenger": "planned",
+    "roomkit-messenger": "built",
     "roomkit-mistral": "built",
     "roomkit-nats": "planned",
     "roomkit-neonize": "planned",
