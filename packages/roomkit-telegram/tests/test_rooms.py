@@ -145,6 +145,26 @@ async def test_a_file_that_is_too_large_is_named(
         assert telegram.requests == []
 
 
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [({"media": InMemoryMediaStore(), "media_limit": 50_000}, 50_001), ({}, 1_048_577)],
+)
+async def test_a_file_that_the_kit_does_not_keep_is_named(
+    telegram: TelegramSimulator,
+    configure: Callable[..., TelegramConfig],
+    ann: TelegramPerson,
+    options: dict[str, Any],
+    size: int,
+) -> None:
+    """The message is taken all the same: else Telegram would send it again, and nothing after it."""
+    async with make_kit(configure(), **options) as kit:
+        telegram.connect(lambda request: kit.process_webhook(request, "telegram"))
+        answer: Any = await ann.send_file("photo", bytes(size), caption="see")
+        assert answer.status == 200
+        words, lost = (await said(kit)).parts
+        assert (words.body, lost.code) == ("see", "missing_file")
+
+
 async def test_a_file_that_cannot_be_had_now_has_the_update_come_again(
     kit: RoomKit, telegram: TelegramSimulator, ann: TelegramPerson, configure: Callable[..., TelegramConfig]
 ) -> None:

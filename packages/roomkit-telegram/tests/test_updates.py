@@ -231,6 +231,10 @@ def test_marks_that_overlap_are_well_formed() -> None:
         ({"update_id": 1, "message": "text"}, "message is not an object"),
         ({"update_id": 1, "message": {"text": "hi"}}, "is not there"),
         ({"update_id": 1, "message": message(text=7.5)}, "text is not a text"),
+        (
+            {"update_id": 1, "deleted_business_messages": {"chat": PRIVATE, "message_ids": []}},
+            "message_ids is not a list of ids",
+        ),
         ({"update_id": 1, "message": message(photo=[])}, "photo is not a list of sizes"),
         (
             {

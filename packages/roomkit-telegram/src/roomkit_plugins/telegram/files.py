@@ -5,13 +5,14 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import ErrorCode, ProviderError
+from roomkit.abc.errors import ErrorCode, MediaNotConfiguredError, ProviderError
 from roomkit.models.content import AudioContent, CompositeContent, EventContent, MediaContent, VideoContent
 from roomkit_plugins.telegram.contents import FILES, file_ids_of, with_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from roomkit.abc.services import MediaService
     from roomkit_plugins.telegram.client import TelegramAPI
 
 __all__ = ["TelegramFiles"]
@@ -26,14 +27,24 @@ _LASTING = frozenset(
     }
 )
 """Failures that another try ends in as well."""
+MOST_WITHOUT_STORE = 1_048_576
+"""Bytes of a file in an event itself, which is where it is without a media store."""
 
 
 class TelegramFiles:
-    """Gets files by their ids. `most` is how many bytes one may have."""
+    """Gets files by their ids, of at most `most` bytes, and as many as the kit keeps."""
 
     def __init__(self, api: TelegramAPI, *, most: int) -> None:
         self._api = api
-        self._most = most
+        self._wanted = self._most = most
+
+    def keep_in(self, media: MediaService) -> None:
+        """Take the kit's media store: what it would refuse is not fetched."""
+        try:
+            kept = media.limit
+        except MediaNotConfiguredError:
+            kept = MOST_WITHOUT_STORE
+        self._most = min(self._wanted, kept)
 
     async def fetched(self, content: EventContent) -> EventContent:
         """Return a content with its files in it, as `data:` URLs, which the kit keeps in its media store.

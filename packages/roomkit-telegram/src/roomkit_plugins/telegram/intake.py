@@ -50,6 +50,7 @@ class TelegramIntake:
     def bind(self, services: Services) -> None:
         """Take the kit's services; without any, each picture of an album is a message of its own."""
         self._services = services
+        self._files.keep_in(services.media)
         kind = f"album.{self._way}.{self._config.bot_id}"
         try:
             self._albums = Albums(services, self._hand_in, kind=kind)

@@ -212,7 +212,9 @@ class Reader:
         """Telegram does not name who deleted: the chat's customer stands for them."""
         place = _place(said)
         numbers = said.raw.get("message_ids")
-        for each in numbers if isinstance(numbers, list) else ():
+        if not isinstance(numbers, list) or not numbers:
+            raise said.wrong("message_ids", "a list of ids")
+        for each in numbers:
             key = message_key(place.address, str(each))
             yield InboundMessage(
                 channel_id=self.channel_id,

@@ -23,6 +23,11 @@ class MediaService(ABC):
     a file's id or its `media:` URL. Every method raises MediaNotConfiguredError for a kit without a store.
     """
 
+    @property
+    @abstractmethod
+    def limit(self) -> int:
+        """How many bytes a file may have, `media_limit` of the kit: an event with a larger one is refused."""
+
     @abstractmethod
     async def put(
         self,

@@ -42,6 +42,12 @@ class KitMedia(MediaService):
         self._expect = expect
         self._enter = enter
 
+    @property
+    @override
+    def limit(self) -> int:
+        _ = self._files.media
+        return self._files.limit
+
     @override
     async def put(
         self,
