@@ -22,6 +22,7 @@ from roomkit.models.enums import HookTrigger
 from roomkit.models.hook import GATES
 from tests.docs.api import api
 from tests.docs.configuration import configuration
+from tests.docs.contents import contents
 from tests.docs.features import features
 from tools.source import Tree
 
@@ -127,6 +128,7 @@ def pages() -> dict[Path, Iterator[str]]:
         FOLDER / "errors.md": _errors(),
         FOLDER / "inbound-results.md": _reasons(),
         FOLDER / "configuration.md": configuration(),
+        FOLDER / "contents.md": contents(),
         ROOT / "docs/features.md": features(),
         **{API / name: lines for name, lines in api().items()},
     }
