@@ -23,6 +23,7 @@ from roomkit import (
     RoomStatus,
     Supervision,
     TaskStatus,
+    TextContent,
     ToolPolicy,
     setup_delegation,
 )
@@ -65,6 +66,43 @@ async def test_a_worker_does_a_task_in_a_room_of_its_own_and_the_supervisor_says
         "on_task_delegated",
         "on_task_completed",
     ]
+
+
+@pytest.mark.parametrize(("answer", "posted"), [('{"rain": true}', "has this result"), ("Rain.", "failed")])
+async def test_a_worker_gets_the_conversation_and_the_shape_that_its_supervisor_was_set_to(
+    answer: str, posted: str
+) -> None:
+    """What the supervisor may not see is no part of it."""
+    schema = {"type": "object", "properties": {"rain": {"type": "boolean"}}, "required": ["rain"]}
+    stage = Stage(agent("lead", "Hello.", ASKS, "I asked.", "So."), agent("clerk", answer))
+    strategy = Supervision("lead", {"clerk": None}, inherit=3, schemas={"clerk": schema})
+    strategy.install(stage.kit, stage.agents)
+    async with stage.kit:
+        await stage.kit.create_room("r1")
+        for name in ("web", "lead"):
+            await stage.kit.attach_channel("r1", name)
+        await stage.says("I live in Ulm")
+        await stage.kit.send_event("r1", "web", TextContent(body="hush"), visibility="web")
+        await stage.says("the weather?")
+        await asyncio.sleep(60)
+        request = str(stage.asked("clerk")[0].messages)
+        assert all(part in request for part in ("I live in Ulm", "Hello.", "the weather?", "boolean"))
+        assert "hush" not in request
+        assert posted in str(stage.asked("lead")[-1].messages[-1].content)
+
+
+async def test_a_supervisor_may_give_its_workers_less_time() -> None:
+    stage = Stage(agent("lead", ASKS, "I asked.", "Sorry."), agent("clerk", "late", delay=600))
+    strategy = Supervision("lead", {"clerk": None}, within=timedelta(minutes=1))
+    strategy.install(stage.kit, stage.agents)
+    async with stage.kit:
+        await stage.kit.create_room("r1")
+        for name in ("web", "lead"):
+            await stage.kit.attach_channel("r1", name)
+        await stage.says("the weather?")
+        await asyncio.sleep(120)
+        assert stage.web.texts()[-1] == "Sorry."
+        assert "no result in time" in str(stage.asked("lead")[-1].messages[-1].content)
 
 
 async def test_a_program_waits_for_a_structured_result() -> None:
@@ -150,7 +188,6 @@ async def test_a_task_may_know_the_conversation_as_far_as_the_agent_that_delegat
         await stage.kit.create_room("r1")
         for name in ("web", "lead"):
             await stage.kit.attach_channel("r1", name)
-        from roomkit import TextContent
 
         await stage.kit.send_event("r1", "web", TextContent(body="a secret"), visibility="web")
         await stage.says("I live in Ulm")

@@ -77,6 +77,11 @@ NONSENSE: dict[str, Callable[[], Any]] = {
     "delivery_strategy": lambda: DelegateHandler(RoomKit(), delivery_strategy="now"),  # type: ignore[arg-type]
     "within": lambda: DelegateHandler(RoomKit(), within=900),  # type: ignore[arg-type]
     "within, none": lambda: DelegateHandler(RoomKit(), within=timedelta()),
+    "inherit": lambda: DelegateHandler(RoomKit(), inherit="all"),  # type: ignore[arg-type]
+    "inherits": lambda: Supervision("a", {"b": None}, inherit=51),
+    "schemas": lambda: Supervision("a", {"b": None}, schemas={"b": "JSON"}),  # type: ignore[dict-item]
+    "schemas, of others": lambda: Supervision("a", {"b": None}, schemas={"c": {}}),
+    "within, of workers": lambda: Supervision("a", {"b": None}, within=timedelta()),
     "prompt": lambda: ImmediateDelivery(3),  # type: ignore[arg-type]
     "an agent": lambda: Swarm(["a"]).install(RoomKit(), ["a"]),  # type: ignore[list-item]
 }

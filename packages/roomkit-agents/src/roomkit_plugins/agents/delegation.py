@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from roomkit.abc.errors import ChannelNotRegisteredError, InvalidInputError, RoomAlreadyExistsError
 from roomkit.authoring.conversation import attributed
 from roomkit.models.ai import AITool
-from roomkit.models.base import new_id
+from roomkit.models.base import EMPTY, new_id
 from roomkit.models.content import text_of
 from roomkit.models.enums import ChannelCategory, HookTrigger, TaskStatus
 from roomkit.models.event import SYSTEM_CHANNEL_ID
@@ -215,9 +215,23 @@ def _check_within(within: timedelta) -> None:
         raise InvalidInputError(f"a task cannot be done within {within}: give it some time")
 
 
-def _check_inherited(inherit: int, notify: str | None) -> None:
+def check_terms(owner: str, within: timedelta, inherit: int, schemas: Mapping[str, object]) -> None:
+    """Check how tasks are to be delegated. Raises InvalidInputError."""
+    _check_within(within)
+    check_kind(owner, "inherit", inherit, int)
+    _check_count(inherit)
+    check_kind(owner, "schemas", schemas, Mapping)
+    for agent_id, schema in schemas.items():
+        check_kind(owner, f"the schema of {agent_id!r} in schemas", schema, Mapping)
+
+
+def _check_count(inherit: int) -> None:
     if not 0 <= inherit <= MAX_INHERITED:
         raise InvalidInputError(f"a task inherits 0 to {MAX_INHERITED} messages, not {inherit}")
+
+
+def _check_inherited(inherit: int, notify: str | None) -> None:
+    _check_count(inherit)
     if inherit and notify is None:
         raise InvalidInputError(
             "a task inherits messages that `notify` may see, and no agent has the conversation: give notify"
@@ -313,8 +327,10 @@ def build_delegate_tool(targets: Sequence[tuple[str, str | None]]) -> AITool:
 class DelegateHandler:
     """Delegates what agents ask for by `delegate_task`.
 
-    `notify` is the agent that gets the results, by default the one that calls. A task is not delegated on
-    behalf of a person whose role the tool policy of the other agent restricts, as no person is in its room.
+    `notify` is the agent that gets the results, by default the one that calls. The other agent reads the last
+    `inherit` messages that it may see. `schemas` has JSON Schemas by agents: the shapes of their results. A
+    task is not delegated on behalf of a person whose role the tool policy of the other agent restricts, as no
+    person is in its room. Raises InvalidInputError.
     """
 
     def __init__(
@@ -324,14 +340,18 @@ class DelegateHandler:
         notify: str | None = None,
         delivery_strategy: ImmediateDelivery | ContextOnlyDelivery | None = None,
         within: timedelta = timedelta(minutes=15),
+        inherit: int = 0,
+        schemas: Mapping[str, Mapping[str, Any]] = EMPTY,
     ) -> None:
         check_kind("DelegateHandler", "notify", notify, str | None)
         check_kind("DelegateHandler", "delivery_strategy", delivery_strategy, _STRATEGIES | None)
-        _check_within(within)
+        check_terms("DelegateHandler", within, inherit, schemas)
         self._kit = kit
         self._notify = notify
         self._delivery = delivery_strategy or ImmediateDelivery()
         self._within = within
+        self._inherit = inherit
+        self._schemas = schemas
 
     async def handle(
         self,
@@ -357,6 +377,8 @@ class DelegateHandler:
             agent_id,
             arguments["task"],
             context=arguments.get("context"),
+            inherit=self._inherit,
+            schema=self._schemas.get(agent_id),
             notify=self._notify or calling_agent_id,
             delivery_strategy=self._delivery,
             within=self._within,

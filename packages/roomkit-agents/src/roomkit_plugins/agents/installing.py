@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from roomkit.models.enums import HookTrigger
 from roomkit_plugins.agents.agent import Agent
-from roomkit_plugins.agents.delegation import DelegateHandler, build_delegate_tool, setup_delegation
+from roomkit_plugins.agents.delegation import build_delegate_tool, setup_delegation
 from roomkit_plugins.agents.handler import HandoffHandler, setup_handoff
 from roomkit_plugins.agents.handoff import build_handoff_tool
 from roomkit_plugins.agents.installed import InstalledStrategy
@@ -59,7 +59,7 @@ def _delegates(kit: RoomKit, strategy: Strategy, agent: AIChannel) -> None:
     workers = strategy.workers(agent.channel_id)
     if workers:
         tool = build_delegate_tool([*workers.items()])
-        setup_delegation(agent, DelegateHandler(kit), tool=tool)
+        setup_delegation(agent, strategy.delegation(kit, agent.channel_id), tool=tool)
 
 
 def _join(kit: RoomKit, installed: InstalledStrategy, agent: AIChannel) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, override
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, override
 
 from roomkit.abc.errors import InvalidInputError
+from roomkit.models.base import EMPTY
 from roomkit.models.content import text_of
+from roomkit_plugins.agents.delegation import DelegateHandler, check_terms
 from roomkit_plugins.agents.kinds import check_kind, check_names
 from roomkit_plugins.agents.routing import ConversationRouter
 from roomkit_plugins.agents.state import HUMAN, ConversationPhase, ConversationState
 from roomkit_plugins.agents.strategy import Decision
 
 if TYPE_CHECKING:
+    from roomkit.kernel.kit import RoomKit
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
 
@@ -68,17 +72,33 @@ class Swarm(ConversationRouter):
 class Supervision(ConversationRouter):
     """An agent that people talk to, and workers that it gives tasks to; they do these in rooms of their own.
 
-    The supervisor is offered the tool `delegate_task` for the workers. Raises InvalidInputError without any.
+    The supervisor is offered the tool `delegate_task` for the workers. A worker reads the task, and the last
+    `inherit` messages (at most 50) of the conversation that the supervisor may see; with a JSON Schema in
+    `schemas` its result has that shape; it has `within` that time. Raises InvalidInputError without workers.
     """
 
-    def __init__(self, supervisor: str, workers: Mapping[str, str | None]) -> None:
+    def __init__(
+        self,
+        supervisor: str,
+        workers: Mapping[str, str | None],
+        *,
+        inherit: int = 0,
+        schemas: Mapping[str, Mapping[str, Any]] = EMPTY,
+        within: timedelta = timedelta(minutes=15),
+    ) -> None:
         check_names("a supervision", "supervisor", (supervisor,))
         check_kind("a supervision", "workers", workers, Mapping)
         check_names("a supervision", "workers", workers)
+        check_terms("a supervision", within, inherit, schemas)
+        if unknown := schemas.keys() - workers.keys():
+            raise InvalidInputError(
+                f"a supervision has schemas of {sorted(unknown)}, who are not its workers"
+            )
         if not workers or supervisor in workers:
             raise InvalidInputError(f"{supervisor!r} needs workers other than itself: {list(workers)}")
         super().__init__(None, supervisor)
         self._workers = dict(workers)
+        self._inherit, self._schemas, self._within = inherit, schemas, within
 
     @override
     def first(self) -> ConversationState:
@@ -87,6 +107,10 @@ class Supervision(ConversationRouter):
     @override
     def workers(self, agent_id: str) -> Mapping[str, str | None]:
         return self._workers if agent_id == self.default_agent_id else {}
+
+    @override
+    def delegation(self, kit: RoomKit, agent_id: str) -> DelegateHandler:
+        return DelegateHandler(kit, within=self._within, inherit=self._inherit, schemas=self._schemas)
 
 
 class ReviewLoop(ConversationRouter):

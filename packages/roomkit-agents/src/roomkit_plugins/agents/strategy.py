@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from roomkit_plugins.agents.state import ConversationPhase, ConversationState
 
 if TYPE_CHECKING:
+    from roomkit.kernel.kit import RoomKit
     from roomkit.models.context import RoomContext
     from roomkit.models.event import RoomEvent
+    from roomkit_plugins.agents.delegation import DelegateHandler
 
 __all__ = ["Decision", "Strategy"]
 
@@ -74,6 +76,12 @@ class Strategy(ABC):
     def workers(self, agent_id: str) -> Mapping[str, str | None]:
         """Return to whom an agent may delegate tasks, with what each does; empty for none."""
         return {}
+
+    def delegation(self, kit: RoomKit, agent_id: str) -> DelegateHandler:
+        """Return what delegates the tasks of an agent that has workers."""
+        from roomkit_plugins.agents.delegation import DelegateHandler
+
+        return DelegateHandler(kit)
 
     def briefing(self, agent_id: str) -> str | None:
         """Return what an agent is to know of its part, for its instructions."""
