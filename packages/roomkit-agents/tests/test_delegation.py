@@ -188,7 +188,6 @@ async def test_a_task_may_know_the_conversation_as_far_as_the_agent_that_delegat
         await stage.kit.create_room("r1")
         for name in ("web", "lead"):
             await stage.kit.attach_channel("r1", name)
-
         await stage.kit.send_event("r1", "web", TextContent(body="a secret"), visibility="web")
         await stage.says("I live in Ulm")
         await (await stage.kit.delegate("r1", "clerk", "look out", inherit=10)).wait(30)
