@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from roomkit.models import (
     AudioContent,
@@ -233,6 +235,47 @@ def test_one_bad_event_costs_no_other() -> None:
 def test_the_parser_returns_what_people_say() -> None:
     payload = envelope(happened(message={"mid": "m_1", "text": "1"}), happened(read={"watermark": WHEN}))
     assert [text_of(each.content) for each in parse_messenger_webhook(payload, "messenger")] == ["1"]
+
+
+EVENTS = (
+    happened(
+        message={"mid": "m_1", "text": "1", "attachments": [{"type": "image", "payload": {"url": URL}}]}
+    ),
+    happened(
+        message={"mid": "m_1", "text": "1", "quick_reply": {"payload": "p"}, "reply_to": {"mid": "m_0"}}
+    ),
+    happened(postback={"mid": "m_2", "title": "t", "payload": "p", "referral": {"ref": "r"}}),
+    happened(message_edit={"mid": "m_1", "text": "2", "num_edit": 1}),
+    happened(reaction={"mid": "m_1", "action": "react", "emoji": "x"}),
+    happened(delivery={"mids": ["m_1"], "watermark": WHEN}),
+    happened(read={"watermark": WHEN}),
+    happened(optin={"type": "t"}),
+)
+ODD = st.sampled_from([None, "", 0, -1, 1.5, True, [], {}, [None], "x" * 5000, "\x00", {"id": 5}])
+
+
+@st.composite
+def mangled(draw: st.DrawFn) -> Any:
+    """Return a webhook with something else in one of its places, at any depth."""
+    payload = json.loads(json.dumps(envelope(draw(st.sampled_from(EVENTS)), EVENTS[0])))
+    place: Any = payload
+    while True:
+        key = draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+        if not (isinstance(place[key], dict | list) and place[key]) or draw(st.integers(0, 9)) == 0:
+            place[key] = draw(ODD)
+            return payload
+        place = place[key]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(mangled())
+def test_a_mangled_webhook_is_refused_or_its_parts_are(payload: Any) -> None:
+    """Never with another error, and each part that is taken can be stored."""
+    try:
+        found = read_webhook(payload, "messenger")
+    except ValueError:
+        return
+    assert all(type(each)(**dict(each)) == each for each in found if isinstance(each, InboundMessage))
 
 
 @pytest.mark.parametrize(

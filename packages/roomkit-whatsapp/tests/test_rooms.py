@@ -233,13 +233,17 @@ async def test_typing_and_read_marks_reach_the_person(kit: RoomKit, whatsapp: Wh
 async def test_a_message_whose_fate_is_not_known_is_not_sent_twice(
     kit: RoomKit, whatsapp: WhatsAppSimulator
 ) -> None:
-    """The API has no idempotency key."""
+    """The API has no idempotency key; the receipt brings our reference back, and says what became of it."""
     ann = whatsapp.phone(ANN)
     await ann.write("Hello")
     whatsapp.play(Drop())
     row = await sent(kit, "your code is 1234")
     assert ann.texts == ["your code is 1234"]
     assert (row.state, row.error and row.error.code) == (DeliveryState.FAILED, "outcome_unknown")
+    await whatsapp.report("delivered")
+    stored = await kit.store.get_delivery(row.id)
+    assert stored is not None
+    assert stored.receipt is ReceiptState.DELIVERED
 
 
 async def test_a_refusal_that_passes_is_retried(kit: RoomKit, whatsapp: WhatsAppSimulator) -> None:

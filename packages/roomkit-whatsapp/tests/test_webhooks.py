@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from roomkit.models import (
     AudioContent,
@@ -410,6 +412,41 @@ def test_one_request_has_many_parts_in_order_and_one_bad_one_costs_no_other() ->
         "InboundMessage",
         "UnparsedPart",
     ]
+
+
+ODD = st.sampled_from([None, "", 0, -1, 1.5, True, [], {}, [None], "x" * 5000, "\x00", {"id": 5}])
+
+
+@st.composite
+def mangled(draw: st.DrawFn) -> Any:
+    """Return a webhook with something else in one of its places, at any depth."""
+    kind, content, _ = draw(st.sampled_from(CORPUS))
+    acts = {"reaction": {"message_id": "wamid.0"}, "revoke": {"original_message_id": "wamid.0"}}
+    other = draw(st.sampled_from([*acts, "system"]))
+    whole = change(
+        messages=[said(kind, content), said(other, acts.get(other, {"type": "user_changed_number"}))],
+        statuses=[{"id": "wamid.9", "status": "failed", "errors": [{"code": 1, "title": "t"}]}],
+        errors=[{"title": "t"}],
+    )
+    payload = json.loads(json.dumps(whole))  # what is in the corpus stays as it is
+    place: Any = payload
+    while True:
+        key = draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+        if not (isinstance(place[key], dict | list) and place[key]) or draw(st.integers(0, 9)) == 0:
+            place[key] = draw(ODD)
+            return payload
+        place = place[key]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(mangled())
+def test_a_mangled_webhook_is_refused_or_its_parts_are(payload: Any) -> None:
+    """Never with another error, and each part that is taken can be stored."""
+    try:
+        found = read(payload)
+    except ValueError:
+        return
+    assert all(type(each)(**dict(each)) == each for each in found if isinstance(each, InboundMessage))
 
 
 @pytest.mark.parametrize(

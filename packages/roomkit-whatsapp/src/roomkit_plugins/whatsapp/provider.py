@@ -44,12 +44,13 @@ class WhatsAppCloudProvider(VendorProvider[WhatsAppCloudConfig, GraphAPI], Whats
     """Sends WhatsApp messages by Meta's Cloud API, and takes its webhooks.
 
     A message goes to a telephone number, or to a business-scoped user id. The API has no idempotency key, so
-    that a message whose fate is not known is not sent again. A file with an http(s) URL is fetched by
-    WhatsApp, any other is uploaded. `http_client` replaces the connections, for a proxy or other
-    certificates; its maker closes it.
+    that a message whose fate is not known is not sent again; its receipts find it. A file with an http(s) URL
+    is fetched by WhatsApp, any other is uploaded. `http_client` replaces the connections, for a proxy or
+    other certificates; its maker closes it.
     """
 
     origin = ORIGIN
+    returns_key = True
     typing_seconds = _TYPING_SECONDS
     """How long WhatsApp shows that we type, or until the message is there."""
 

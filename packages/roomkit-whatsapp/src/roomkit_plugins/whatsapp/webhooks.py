@@ -127,7 +127,8 @@ def _messages(value: _Value) -> Iterator[WebhookPart]:
 def _message_or_why_not(value: _Value, item: VendorPayload) -> WebhookPart:
     raw = value.only("messages", item)
     try:
-        return _message(value, item, raw)
+        # What is read of the parts of a message is from outside too: its constructor checks all of it.
+        return InboundMessage(**dict(_message(value, item, raw)))
     except ValueError as error:
         return value.unparsed(f"a message that cannot be read: {error}", raw)
 
@@ -316,6 +317,7 @@ def _status(value: _Value, item: VendorPayload, raw: Mapping[str, Any]) -> Deliv
         channel_id=value.channel_id,
         message_id=item.needed("id"),
         status=_STATUSES.get(word, word),
+        reference=item.text("biz_opaque_callback_data") or None,
         recipient=item.text("recipient_user_id") or item.text("recipient_id"),
         sender=value.said.inside("metadata").text("display_phone_number"),
         error_code=f"graph_{code}" if code else None,
