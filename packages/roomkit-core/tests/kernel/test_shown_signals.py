@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from roomkit.abc.channel import Channel
-from roomkit.abc.errors import ErrorCode, InvalidInputError, ProviderError, StoreUnavailableError
+from roomkit.abc.errors import (
+    ErrorCode,
+    InvalidInputError,
+    NoHomeError,
+    ProviderError,
+    StoreUnavailableError,
+)
 from roomkit.authoring.transport import TransportChannel
 from roomkit.models import Access, EphemeralEvent, EphemeralEventType, EventType
 from roomkit.models.channel import ChannelBinding, ChannelCapabilities
@@ -19,6 +25,7 @@ from roomkit_plugins.testing import (
     MockTelegramProvider,
     MockWhatsAppProvider,
     RecordingChannel,
+    SharedRealtime,
 )
 
 pytestmark = pytest.mark.virtual_time
@@ -271,6 +278,20 @@ class TestAgents:
         assert typing(provider) == [True, False]
         assert stage.leftovers()["tasks"] == 0
 
+    async def test_closing_does_not_wait_for_what_a_person_types(self, bare_stage: Any) -> None:
+        """The vendor shows it for 20 s; nothing is renewed or ended after that by a kit that is closed."""
+        stage = bare_stage()
+        await stage.open()
+        provider = await whatsapp(stage)
+        await stage.kit.publish_typing("r1", "ann")
+        await asyncio.sleep(1)
+        began = asyncio.get_running_loop().time()
+        await stage.kit.close()
+
+        assert asyncio.get_running_loop().time() == began
+        assert typing(provider) == [True]
+        assert stage.leftovers()["tasks"] == 0
+
     async def test_closing_does_not_wait_for_the_renewal_of_an_endless_turn(self, bare_stage: Any) -> None:
         stage = bare_stage(close_timeout=8.0)
         await stage.open()
@@ -330,7 +351,8 @@ class TestReadMarks:
         await write(stage, external_id="wamid.1")
         await stage.kit.create_room("r2")
         await stage.kit.attach_channel("r2", "alice")
-        other = (await stage.say("there", room="r2")).event
+        for _ in range(5):
+            other = (await stage.say("there", room="r2")).event
         await stage.kit.publish_read_receipt("r1", "ann", other.id)
         await stage.idle()
 
@@ -345,6 +367,17 @@ class TestReadMarks:
         await stage.idle()
 
         assert read(provider) == [["wamid.0"], ["wamid.1", "wamid.2", "wamid.3", "wamid.4"]]
+
+    async def test_a_mark_that_is_late_takes_nothing_back(self, stage: Any, provider: Any) -> None:
+        """Two of a colleague's windows may send theirs in any order."""
+        provider.signal_delay = 5
+        events = [(await write(stage, str(each), f"wamid.{each}")).event for each in range(3)]
+        for event in (events[0], events[2], events[1]):
+            await stage.kit.publish_read_receipt("r1", "ann", event.id)
+            await asyncio.sleep(0.1)
+        await stage.idle()
+
+        assert read(provider) == [["wamid.0"], ["wamid.1", "wamid.2"]]
 
     async def test_at_most_fifty_are_marked_at_once(self, stage: Any, provider: Any) -> None:
         """The newest: vendors take all older ones as read."""
@@ -530,6 +563,82 @@ async def test_a_channel_of_ones_own_is_shown_signals(stage: Any) -> None:
     await stage.idle()
 
     assert beacon.shown == [(EphemeralEventType.TYPING_START, "ann", "beacon", 2)]
+
+
+class Connected(Beacon):
+    """A channel whose vendor's connection is on one worker alone."""
+
+    marks_read = True
+    is_here = False
+    calls = 0
+
+    async def show_signal(
+        self, signal: EphemeralEvent, binding: ChannelBinding, context: RoomContext
+    ) -> None:
+        self.calls += 1
+        if not self.is_here:
+            raise NoHomeError("elsewhere")
+        await super().show_signal(signal, binding, context)
+        assert not any(key.startswith("_") for key in signal.data)
+
+
+async def test_the_worker_that_has_the_connection_shows_it(house: Any) -> None:
+    """Also a third one is asked, which has none either; none asks again."""
+    house.realtime = SharedRealtime()
+    stages, beacons = [house.worker() for _ in range(3)], [Connected("beacon") for _ in range(3)]
+    await stages[0].open()
+    await stages[0].socket("alice")
+    await stages[0].join(beacons[0])
+    for stage, beacon in zip(stages[1:], beacons[1:], strict=True):
+        stage.kit.register_channel(beacon)
+    beacons[1].is_here = True
+    for stage in stages:
+        await stage.kit.start()
+    event = (await stages[0].say(channel="beacon", by="bob", external_id="b1")).event
+    await stages[0].kit.publish_typing("r1", "ann")
+    await asyncio.sleep(1)
+    await stages[0].kit.publish_read_receipt("r1", "ann", event.id)
+    await stages[0].kit.publish_typing("r1", "ann", is_typing=False)
+    await asyncio.sleep(10)
+
+    assert [kind for kind, *_ in beacons[1].shown] == [
+        EphemeralEventType.TYPING_START,
+        EphemeralEventType.READ_RECEIPT,
+        EphemeralEventType.TYPING_STOP,
+    ]
+    assert beacons[0].shown == beacons[2].shown == []
+    assert [beacon.calls for beacon in beacons][:2] == [3, 3]
+    assert stages[0].kit._kernel.sending.shown.failures == {}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"channel_id": "beacon"},
+        {"channel_id": 1, "type": "typing_start", "user_id": "ann", "read_to": None},
+        {"channel_id": "beacon", "type": "presence_online", "user_id": "ann", "read_to": None},
+        {"channel_id": "beacon", "type": ["typing_start"], "user_id": "ann", "read_to": None},
+        {"channel_id": "beacon", "type": "typing_start", "user_id": None, "read_to": None},
+        {"channel_id": "beacon", "type": "read_receipt", "user_id": "ann", "read_to": "all"},
+        {"channel_id": "beacon", "type": "read_receipt", "user_id": "ann", "read_to": None},
+        {"channel_id": "beacon", "type": "typing_start", "user_id": "ann", "read_to": 3},
+        {"channel_id": "other", "type": "typing_start", "user_id": "ann", "read_to": None},
+    ],
+)
+async def test_what_no_worker_hands_over_is_not_shown(house: Any, data: Any) -> None:
+    """Anyone who can publish on the backend may write anything."""
+    house.realtime = SharedRealtime()
+    stage, beacon = house.worker(), Connected("beacon")
+    beacon.is_here = True
+    await stage.open()
+    await stage.join(beacon)
+    await stage.kit.start()
+    forged = EphemeralEvent(room_id="r1", type=EphemeralEventType.CUSTOM, user_id="x", data=data)
+    await house.realtime.publish("shown-signals", forged)
+    await asyncio.sleep(1)
+    assert beacon.calls == 0
+    assert stage.kinds().count("background_error") == 0
 
 
 async def test_by_default_a_channel_shows_nothing(stage: Any) -> None:

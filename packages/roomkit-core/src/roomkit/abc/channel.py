@@ -413,8 +413,9 @@ class Channel(ABC):
         Not for the signals of the binding itself. It is called beside the deliveries, one call at a time for
         each binding, with the newest state, while what came in between is omitted; typing also for as long as
         an agent's turn in the room is under way. A call has 10 seconds and may be cancelled at any await. It
-        is never repeated: a failure is logged once, and a ProviderError with RATE_LIMIT pauses the channel's
-        signals for its `retry_after`.
+        raises NoHomeError where another worker has the channel's connection: that one is called then. No call
+        is repeated. A failure is logged once; a ProviderError with RATE_LIMIT pauses the channel's signals
+        for its `retry_after`.
         """
 
     async def on_event(

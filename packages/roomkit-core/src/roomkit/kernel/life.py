@@ -105,6 +105,7 @@ class KitLife:
             await kernel.sending.pause_signals.listen(kernel.sending.pacing.pause)
             await kernel.timeline.rights_signals.begin()
             await kernel.sending.consent_signals.begin()
+            await kernel.sending.shown.listen()
             await kernel.work.interruptions.begin()
             kernel.cluster.reclaim.begin(period)
             if settings.sweep_interval is None:

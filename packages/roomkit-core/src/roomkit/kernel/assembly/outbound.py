@@ -170,6 +170,7 @@ def build_sending(ground: GroundParts, outcomes: OutcomeParts, transcoder: Conte
             pacing=pacing,
             breakers=breakers,
             clock=clock,
+            signals=ground.signals,
         ),
         deliverer=deliverer,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
+from types import NoneType
 from typing import TYPE_CHECKING
 
 from roomkit.abc.errors import ErrorCode, NoHomeError, ProviderError, StoreError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from roomkit.kernel.runtime.channels import Channels
     from roomkit.kernel.runtime.framework_events import FrameworkEvents
     from roomkit.kernel.runtime.supervisor import Supervisor
+    from roomkit.kernel.runtime.worker_signals import WorkerSignals
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.event import RoomEvent
 
@@ -40,6 +42,8 @@ _SECONDS = 10.0
 """How long one call of a channel may take."""
 _PAUSE = 30.0
 """Seconds without signals after a rate limit that names no time, or a failure."""
+_TOPIC = "shown-signals"
+_HANDED_OVER = "_handed_over"
 _MOST_IDS = 50
 _MOST_MARKS = 10_000
 
@@ -63,8 +67,10 @@ class ShownSignals:
         pacing: Pacing,
         breakers: Breakers,
         clock: Clock,
+        signals: WorkerSignals,
     ) -> None:
         self._store = store
+        self._signals = signals
         self._channels = channels
         self._supervisor = supervisor
         self._events = events
@@ -132,11 +138,11 @@ class ShownSignals:
         for line in self._lines.values():
             line.close()
 
-    def _able(self, kind: EphemeralEventType) -> Collection[str]:
+    def _able(self, kind: str) -> Collection[str]:
         """Return the channels that can show a kind of signal."""
         if kind in _TYPING:
             return self._channels.typists
-        return self._channels.markers if kind is EphemeralEventType.READ_RECEIPT else ()
+        return self._channels.markers if kind == EphemeralEventType.READ_RECEIPT else ()
 
     async def _read_index(self, signal: EphemeralEvent, record: RoomRecord) -> int | None:
         """Return up to which index of its room a read mark goes; None for no such signal or event."""
@@ -187,8 +193,8 @@ class ShownSignals:
             call = await self._call(line, signal, read_to, channel)
             if call is not None:
                 await call()
-        except NoHomeError:  # the vendor's connection is on another worker
-            line.failed(asyncio.get_running_loop().time() + _PAUSE)
+        except NoHomeError:
+            self._hand_over(line, signal, read_to)
         except Exception as error:  # noqa: BLE001  # a channel may raise anything: nothing depends on a signal
             self._failed(line, error)
         else:
@@ -221,7 +227,7 @@ class ShownSignals:
         self, signal: EphemeralEvent, came: Sequence[RoomEvent], place: _Place, read_to: int | None
     ) -> EphemeralEvent | None:
         """Return the signal with the vendor's ids of the messages that it is about; None without any."""
-        data = dict(signal.data)
+        data = {key: value for key, value in signal.data.items() if key != _HANDED_OVER}
         if came:
             data["answering"] = _vendor_id(came[-1])
         if read_to is not None:
@@ -231,6 +237,40 @@ class ShownSignals:
                 return None
             data["message_ids"] = [_vendor_id(each) for each in read[-_MOST_IDS:]]
         return signal.replace(data=data)
+
+    # -- other workers ------------------------------------------------------------------------
+
+    async def listen(self) -> None:
+        """Show what other workers hand over, for connections that this one may have."""
+        if self._signals.has_others:
+            await self._signals.listen(_TOPIC, self._received)
+
+    def _hand_over(self, line: SignalLine, signal: EphemeralEvent, read_to: int | None) -> None:
+        """Let the worker show a signal that has the channel's connection; once, whether one has it or not."""
+        if _HANDED_OVER not in signal.data:
+            said = {"channel_id": line.channel_id, "type": signal.type, "user_id": signal.user_id}
+            self._signals.announce(_TOPIC, {**said, "read_to": read_to}, line.room_id)
+
+    async def _received(self, announced: EphemeralEvent) -> None:
+        said = announced.data
+        channel_id, user_id, kind = said.get("channel_id"), said.get("user_id"), said.get("type")
+        read_to = said.get("read_to")
+        if not (isinstance(channel_id, str) and isinstance(user_id, str) and isinstance(kind, str)):
+            return
+        if channel_id not in self._able(kind) or type(read_to) is not (NoneType if kind in _TYPING else int):
+            return
+        if self._closing:
+            return
+        binding = await self._store.get_binding(announced.room_id, channel_id)
+        signal = EphemeralEvent(
+            room_id=announced.room_id,
+            type=EphemeralEventType(kind),
+            user_id=user_id,
+            data={_HANDED_OVER: True},
+            timestamp=announced.timestamp,
+        )
+        if binding is not None and _may_see(binding, signal):
+            self._line(binding).take(signal, read_to)
 
     def _note_marked(self, place: _Place, index: int) -> None:
         self._marked[place] = max(index, self._marked.pop(place, -1))
