@@ -191,6 +191,13 @@ NEW_YORK = ZoneInfo("America/New_York")
         (LocalTime("12:00", window=(time(22), time(6))), "2026-07-01T06:00", "2026-07-01T22:00-04:00"),
         (LocalTime("23:00", window=(time(22), time(6))), "2026-07-01T06:00", "2026-07-01T23:00-04:00"),
         (LocalTime("21:00", window=(time(2, 30), time(20))), "2026-03-07T06:00", "2026-03-08T03:30-04:00"),
+        (LocalTime(window=(time(8), time(20))), "2026-07-01T19:30", "2026-07-01T19:30-04:00"),
+        (LocalTime(window=(time(8), time(20))), "2026-07-01T20:00", "2026-07-02T08:00-04:00"),
+        (
+            LocalTime(window=(time(8), time(20)), on=date(2027, 2, 3)),
+            "2026-07-01T09:00",
+            "2027-02-03T08:00-05:00",
+        ),
     ],
     ids=[
         "today",
@@ -206,6 +213,9 @@ NEW_YORK = ZoneInfo("America/New_York")
         "outside one over midnight",
         "within one over midnight",
         "opens when skipped",
+        "open now",
+        "as soon as it opens",
+        "as it opens on its day",
     ],
 )
 def test_a_local_time_as_an_instant(local: LocalTime, now: str, expected: str) -> None:
@@ -260,6 +270,7 @@ async def test_what_is_no_time_is_refused(kit: RoomKit, wrong: Any) -> None:
         lambda: LocalTime("09:00", window=(time(8),)),
         lambda: LocalTime(time(9, tzinfo=UTC)),
         lambda: LocalTime("09:00", window=(time(9), time(9))),
+        lambda: LocalTime(),
         lambda: Participant(id="p", room_id="r1", channel_id="c", timezone="Europe/Atlantis"),
         lambda: Identity(id="i", timezone="../etc/passwd"),
         lambda: RoomKit(timezone="Mars/Base"),
@@ -272,6 +283,7 @@ async def test_what_is_no_time_is_refused(kit: RoomKit, wrong: Any) -> None:
         "half a window",
         "zoned",
         "empty window",
+        "neither",
         "participant",
         "identity",
         "kit",

@@ -21,16 +21,18 @@ type ZoneFrom = Literal["participant", "identity", "number", "kit"]
 class LocalTime:
     """A time of day where a participant is: the next one, or that of the day `on`.
 
-    `time` is a `datetime.time` without a zone, or text such as "09:00". `of` is the participant whose zone
+    `time` is a `datetime.time` without a zone, or text such as "09:00"; None is as soon as the `window` is
+    open, now or then, or as it opens on the day `on`. `of` is the participant whose zone
     counts: their `timezone`, their identity's, that of their phone number's country if it has one zone, else
     the kit's. Without `of` it is the kit's. A time that the clocks skip is as much later as they skip; of one
     that comes twice it is the first.
 
     `window` is from when to when, in that zone, something may be sent; outside it is sent when the window
-    opens next, also when a worker is late. It may reach over midnight. Raises ValueError for other texts.
+    opens next, also when a worker is late. It may reach over midnight. Raises ValueError for other texts, and
+    for neither a time nor a window.
     """
 
-    time: clock_time | str
+    time: clock_time | str | None = None
     of: str | None = None
     window: tuple[clock_time, clock_time] | None = None
     on: date | None = None
@@ -40,6 +42,8 @@ class LocalTime:
         known = [each for each in times if isinstance(each, clock_time)]
         if len(known) < len(times) or len(times) != 3:
             raise ValueError(f"{self!r} has a time or a window of another type: give datetime.time values")
+        if self.time is None and self.window is None:
+            raise ValueError("a LocalTime without a time needs a window: give one of them")
         _, opens, closes = known
         if any(each.tzinfo is not None for each in known):
             raise ValueError(f"{self!r} has a time with a zone: the zone is the participant's")
@@ -48,7 +52,9 @@ class LocalTime:
 
     @property
     def at(self) -> clock_time:
-        """The time of day."""
+        """The time of day; midnight for None."""
+        if self.time is None:
+            return clock_time(0)
         if not isinstance(self.time, str):
             return self.time
         try:

@@ -47,6 +47,8 @@ def zone_of_number(number: str) -> str | None:
 
 def instant_of(local: LocalTime, zone: ZoneInfo, now: datetime) -> datetime:
     """Return when a local time is, in UTC: the next one after `now`, or that of its day."""
+    if local.time is None and local.window is not None and local.on is None:
+        return opening(local.window, zone, now)
     day = local.on or now.astimezone(zone).date()
     # With the offset before a change (fold 0), a skipped time comes out later by the skipped span.
     due = datetime.combine(day, local.at, zone).astimezone(UTC)
