@@ -10,7 +10,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from roomkit import HTTPChannel, RCSChannel, RoomKit, SMSChannel, TelegramChannel, WhatsAppChannel
+from roomkit import (
+    HTTPChannel,
+    MessengerChannel,
+    RCSChannel,
+    RoomKit,
+    SMSChannel,
+    TelegramChannel,
+    WhatsAppChannel,
+)
 from roomkit.models import (
     CompositeContent,
     DeleteContent,
@@ -26,6 +34,7 @@ from roomkit_plugins.email import EmailChannel
 from roomkit_plugins.testing.contracts.providers import EVERY_CONTENT
 from roomkit_plugins.testing.simulators import (
     MailServerSimulator,
+    MessengerSimulator,
     SinchSimulator,
     TelegramSimulator,
     TelnyxSimulator,
@@ -106,7 +115,7 @@ class Way:
             kit.register_channel(self.channel("by", provider=made))
             if hasattr(vendor, "connect"):
                 vendor.connect(lambda request: kit.process_webhook(request, "by"))
-            if hasattr(vendor, "person"):
+            if isinstance(vendor, TelegramSimulator):
                 vendor.person("Ann", 7)
             if "text" in self.comes:
                 await self.comes["text"](vendor, kit)  # it opens the room, and the vendor's window
@@ -193,12 +202,21 @@ async def _answers(vendor: Any, kit: RoomKit) -> None:
     (room,) = await kit.store.list_rooms()
     await kit.send_event(room.id, "system", TextContent(body="first"))
     newest = vendor.messages[-1]
-    if hasattr(vendor, "person"):
+    if isinstance(vendor, TelegramSimulator):
         await vendor.person("Ann", 7).react(newest.number, "👍")
     else:
         await vendor.phone(ANN).react(newest.id, "👍")
 
 
+async def _reacts(vendor: Any, kit: RoomKit) -> None:
+    """React to the newest message of a page."""
+    (room,) = await kit.store.list_rooms()
+    await kit.send_event(room.id, "system", TextContent(body="first"))
+    await vendor.person(_PSID).react(vendor.messages[-1].id, "👍")
+
+
+_PSID = "7012345678901234"
+_PICTURE = {"type": "image", "payload": {"url": "https://files.example.org/a.png"}}
 _SMS = {"text": _writes("hello"), "picture with words": _writes("look", 1), "several files": _writes("", 2)}
 _STOP = {"STOP": _writes("STOP")}
 _PLACE = {"latitude": 45.5, "longitude": -73.6}
@@ -336,8 +354,29 @@ WAYS = (
                 "image", *PNG, caption="look"
             ),
             "place": lambda vendor, kit: vendor.phone(ANN).send("location", _PLACE),
+            "tap": lambda vendor, kit: vendor.phone(ANN).send("button", {"text": "Yes", "payload": "y"}),
             "reaction": _answers,
         },
+    ),
+    Way(
+        "Messenger",
+        MessengerChannel,
+        MessengerSimulator,
+        ("messenger", "facebook"),
+        lambda vendor: vendor.settings,
+        comes={
+            "text": lambda vendor, kit: vendor.person(_PSID).write("hello"),
+            "picture with words": lambda vendor, kit: vendor.person(_PSID).write(
+                "look", attachments=[_PICTURE]
+            ),
+            "several files": lambda vendor, kit: vendor.person(_PSID).write(attachments=[_PICTURE, _PICTURE]),
+            "place": lambda vendor, kit: vendor.person(_PSID).attach(
+                "location", coordinates={"lat": 52.5, "long": 13.4}
+            ),
+            "tap": lambda vendor, kit: vendor.person(_PSID).act("postback", {"title": "Yes", "payload": "y"}),
+            "reaction": _reacts,
+        },
+        template="order_update",
     ),
     Way(
         "HTTP",

@@ -6,12 +6,12 @@ messages.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from roomkit.abc.errors import ErrorCode
-from roomkit.authoring.plain_text import cards_as_lines
+from roomkit.authoring.plain_text import cards_as_lines, rich_as_text
 from roomkit.models.content import RichContent
 from roomkit_plugins.whatsapp.errors import ORIGIN
 from roomkit_plugins.whatsapp.markup import marked_up
@@ -40,7 +40,8 @@ class _Found:
     replies: list[tuple[str, str]] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    asks_location: bool = False
+    place: str | None = None
+    """What a button says that asks for the person's place."""
 
 
 def rich_message(content: RichContent) -> Document:
@@ -51,9 +52,12 @@ def rich_message(content: RichContent) -> Document:
     """
     found = _options(content)
     action = _action(found)
-    body = "\n".join(filter(None, [marked_up(content), *cards_as_lines(content.cards), *found.lines]))
+    said = marked_up(content)
+    body = "\n".join(filter(None, [said, *cards_as_lines(content.cards), *found.lines]))
     if action is None:
         return _text(body)
+    if len(said) <= LONGEST_BODY < len(body):  # the lines leave no room beside buttons
+        return _text(rich_as_text(content))
     if not body.strip():
         raise ORIGIN.refused("the message has buttons and no text: WhatsApp shows none without")
     if len(body) > LONGEST_BODY:
@@ -81,7 +85,7 @@ def _add(button: Mapping[str, Any], found: _Found) -> None:
     label = _said(button, "text", "title", "label")
     url, number = _said(button, "url"), _said(button, "phone_number")
     if button.get("type") == "location_request":
-        found.asks_location = True
+        found.place = label
     elif url:
         found.links.append((label or url, url))
     elif number:
@@ -96,10 +100,12 @@ def _said(button: Mapping[str, Any], *names: str) -> str:
 
 def _action(found: _Found) -> Document | None:
     """Return the interactive part, and leave the rest to lines; None if all is said in lines."""
+    if found.replies or found.links:
+        found.lines += filter(None, [found.place])
     if found.replies:
         found.lines += [f"{label}: {url}" for label, url in found.links]
         return _replies(found)
-    if found.asks_location and not found.links:
+    if found.place is not None and not found.links:
         return {"type": "location_request_message", "action": {"name": "send_location"}}
     if len(found.links) == 1 and len(found.links[0][0]) <= LONGEST_LABEL:
         ((label, url),) = found.links
@@ -112,12 +118,12 @@ def _action(found: _Found) -> Document | None:
 
 
 def _replies(found: _Found) -> Document:
-    if len(found.replies) > MOST_OPTIONS:
-        raise _unsupported(f"{len(found.replies)} options: it shows {MOST_OPTIONS}")
+    found.lines += [f"- {label}" for label, _ in found.replies[MOST_OPTIONS:]]
+    del found.replies[MOST_OPTIONS:]
     long = next((label for label, _ in found.replies if not 0 < len(label) <= LONGEST_LABEL), None)
     if long is not None:
         raise _unsupported(f"the option {long[:40]!r}: a label has 1 to {LONGEST_LABEL} characters")
-    named = _unique(found.replies)
+    named = _unique(found)
     if len(named) <= _MOST_BUTTONS:
         buttons = [{"type": "reply", "reply": {"id": key, "title": label}} for label, key in named]
         return {"type": "button", "action": {"buttons": buttons}}
@@ -128,27 +134,21 @@ def _replies(found: _Found) -> Document:
     }
 
 
-def _unique(replies: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
-    """Return the labels with ids: WhatsApp refuses two options of one id or one label."""
-    kept = dict.fromkeys(replies)
-    for what, values in (("label", [label for label, _ in kept]), ("payload", [key for _, key in kept])):
-        twice = _twice(values)
-        if twice is not None:
-            raise _unsupported(f"two options with the {what} {twice[:40]!r}")
+def _unique(found: _Found) -> Sequence[tuple[str, str]]:
+    """Return the replies with labels and ids of their own, which WhatsApp asks for; others become lines."""
+    kept: dict[str, str] = {}
+    for label, key in found.replies:
+        if kept.get(label) == key:
+            continue  # the same option, given as a button and as a quick reply
+        if label in kept or key in kept.values():
+            found.lines.append(f"- {label}")
+        else:
+            kept[label] = key
     most = _LONGEST_ID if len(kept) <= _MOST_BUTTONS else _LONGEST_ROW_ID
-    long = next((key for _, key in kept if len(key) > most), None)
+    long = next((key for key in kept.values() if len(key) > most), None)
     if long is not None:
         raise _unsupported(f"a payload of {len(long)} characters: it takes {most}")
-    return list(kept)
-
-
-def _twice(values: Iterable[str]) -> str | None:
-    seen: set[str] = set()
-    for value in values:
-        if value in seen:
-            return value
-        seen.add(value)
-    return None
+    return list(kept.items())
 
 
 def _too_long(what: str) -> Exception:
