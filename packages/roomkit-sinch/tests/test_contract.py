@@ -73,6 +73,7 @@ class TestSinchWebhooks(WebhookContract):
 
 class TestSinchSMSProvider(SimulatedVendor, SMSProviderContract):
     honours_idempotency = False
+    returning_settings: Mapping[str, Any] = {}
     webhook_contract = TestSinchWebhooks
     recipient = "+14165550123"
     sender = "+14375550999"

@@ -21,6 +21,7 @@ from roomkit_plugins.testing.simulators import TelnyxSimulator
 
 KEY = "KEY-canary-of-the-api-key"
 VENDOR = TelnyxSimulator(api_key=KEY)
+HOOK = "https://chat.example.org/hook"
 
 
 def envelope(event_type: str, **payload: Any) -> bytes:
@@ -88,6 +89,7 @@ class TestTelnyxRCSWebhooks(TestTelnyxWebhooks):
 
 class TestTelnyxSMSProvider(SimulatedVendor, SMSProviderContract):
     honours_idempotency = True
+    returning_settings: Mapping[str, Any] = {"webhook_url": HOOK}
     webhook_contract = TestTelnyxWebhooks
     recipient = "+14165550123"
     sender = "+14375550999"
@@ -107,9 +109,18 @@ class TestTelnyxSMSProvider(SimulatedVendor, SMSProviderContract):
 
 class TestTelnyxRCSProvider(SimulatedVendor, RCSProviderContract):
     honours_idempotency = True
+    returning_settings: Mapping[str, Any] = {"webhook_url": HOOK}
     webhook_contract = TestTelnyxRCSWebhooks
     recipient = "+14165550123"
     max_length = 3072
+
+    async def inbound_id(self, provider: Any) -> str:
+        """Telnyx takes no ids: the person stands for what they wrote."""
+        return self.recipient
+
+    async def shown_signals(self, provider: Any) -> Sequence[tuple[str, str]]:
+        words = {"IS_TYPING": "typing", "READ": "read"}
+        return [(words[kind], to) for to, kind in self.vendor.signals]
 
     @property
     def secrets(self) -> Sequence[str]:

@@ -83,6 +83,7 @@ class TestTwilioWebhooks(WebhookContract):
 
 class TestTwilioSMSProvider(SimulatedVendor, SMSProviderContract):
     honours_idempotency = False
+    returning_settings: Mapping[str, str] = {"status_callback_url": "https://chat.example.org/hook"}
     webhook_contract = TestTwilioWebhooks
     recipient = "+14165550123"
     sender = "+14375550999"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -47,6 +47,7 @@ def configure_rcs(twilio: TwilioSimulator) -> Callable[..., TwilioRCSConfig]:
 
 class TestTwilioRCSProvider(SimulatedVendor, RCSProviderContract):
     honours_idempotency = False
+    returning_settings: Mapping[str, str] = {"status_callback_url": "https://chat.example.org/hook"}
     recipient = ANN
 
     @property

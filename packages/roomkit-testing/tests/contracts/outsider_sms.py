@@ -63,6 +63,7 @@ class CarrierSMSProvider(SMSProvider):
     """Sends SMS through the carrier's HTTP API."""
 
     idempotent = True
+    returns_key = True
 
     def __init__(self, origin: str) -> None:
         self._origin = origin
@@ -157,6 +158,7 @@ class CarrierSMSProvider(SMSProvider):
                     channel_id=channel_id,
                     message_id=payload["id"],
                     status=payload["state"],
+                    reference=self.key_in(payload),
                     raw=payload,
                 )
             ]
@@ -169,6 +171,11 @@ class CarrierSMSProvider(SMSProvider):
                 raw_payload=payload,
             )
         ]
+
+    def key_in(self, receipt: Mapping[str, Any]) -> str | None:
+        """Return the key of the message that a receipt is for."""
+        key: str | None = receipt.get("key")
+        return key
 
 
 assert issubclass(CarrierSMSProvider, ReceivesWebhooks)

@@ -63,6 +63,14 @@ class CarrierProviderSuite(CarrierSuite, SMSProviderContract):
         return make
 
     @pytest.fixture
+    def returning_key(self, factory: Callable[[], CarrierSMSProvider]) -> Callable[[], CarrierSMSProvider]:
+        return factory
+
+    async def last_receipt(self, provider: CarrierSMSProvider) -> WebhookRequest:
+        message_id = list(self.running.texts)[-1]
+        return signed({"id": message_id, "state": "sent", "key": message_id.removeprefix("SM-")})
+
+    @pytest.fixture
     def unreachable(self) -> Callable[[], CarrierSMSProvider]:
         return lambda: self.provider_class("http://127.0.0.1:1")
 

@@ -169,6 +169,17 @@ class DeclaresNoKeys(CarrierSMSProvider):
     idempotent = False
 
 
+@found_by(CarrierProviderSuite, "test_a_receipt_brings_the_key_of_its_message_back")
+class OverlooksTheKeyOfAReceipt(CarrierSMSProvider):
+    def key_in(self, receipt: Mapping[str, Any]) -> str | None:
+        return None
+
+
+@found_by(CarrierProviderSuite, "test_a_receipt_brings_the_key_of_its_message_back")
+class SaysThatNoKeyComesBack(CarrierSMSProvider):
+    returns_key = False
+
+
 @found_by(CarrierProviderSuite, "test_a_vendor_that_breaks_off_may_have_taken_the_message")
 class TakesSilenceForARefusal(CarrierSMSProvider):
     def lost(self, error: Exception, *, accepted: bool | None) -> ProviderError:

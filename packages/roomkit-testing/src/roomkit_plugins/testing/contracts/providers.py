@@ -36,6 +36,7 @@ from roomkit.models.content import (
 from roomkit.models.delivery import ProviderResult
 from roomkit.models.enums import EventType
 from roomkit.models.hints import EmailHints, Hints, RCSHints, SMSHints
+from roomkit.models.webhook import WebhookRequest
 from roomkit_plugins.testing.blocking import assert_loop_stays_free
 from roomkit_plugins.testing.cancellation import Cancellation, cancel_at_every_await
 from roomkit_plugins.testing.contracts.base import PATIENCE, close, event, make, unsaid
@@ -177,6 +178,18 @@ class ProviderContract(ProviderSignalsContract):
     async def reactions_to(self, provider: Any, message_id: str) -> Sequence[str]:
         """Return the emoji that the provider has put on a message; asked where `amends` has REACTION."""
         raise unsaid(self, "reactions_to", "what reactions a message has")
+
+    @pytest.fixture
+    def returning_key(self) -> Callable[[], Any] | None:
+        """Return a function that makes a provider whose receipts bring the idempotency key back.
+
+        A vendor whose receipts never do leaves it at None.
+        """
+        return None
+
+    async def last_receipt(self, provider: Any) -> WebhookRequest:
+        """Return a receipt of the vendor's for the last message; needed beside `returning_key`."""
+        raise unsaid(self, "last_receipt", "how the vendor sends a receipt for its last message")
 
     async def send(self, provider: Any, content: EventContent, to: str | None = None, **options: Any) -> Any:
         """Send `content` to the recipient, or to `to`."""
@@ -349,6 +362,20 @@ class ProviderContract(ProviderSignalsContract):
         assert error.accepted is None
         assert error.error_code.blames_provider
         await close(provider)
+
+    async def test_a_receipt_brings_the_key_of_its_message_back(
+        self, provider: Provider, returning_key: Callable[[], Any] | None
+    ) -> None:
+        """Where the provider says so: it finds a message whose answer was lost."""
+        if returning_key is None:
+            assert not provider.returns_key, "it says that receipts bring keys back: give `returning_key`"
+            pytest.skip("the vendor's receipts bring no key back")
+        made = await make(returning_key)
+        assert made.returns_key is True
+        await self.send(made, TextContent(body="hello"), idempotency_key="event:channel")
+        found = await made.webhook(await self.last_receipt(made), channel_id="channel")
+        assert [each.reference for each in found] == ["event:channel"]
+        await close(made)
 
     async def test_an_edit_changes_the_message_that_it_is_about(self, provider: Provider) -> None:
         """And sends no other."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from roomkit.models.webhook import WebhookAnswer, WebhookRequest
 from roomkit_plugins.testing.contracts.base import unsaid
 from roomkit_plugins.testing.simulators.ai import Drop
 
@@ -36,6 +37,8 @@ class SimulatedVendor:
     """
 
     vendor: Any
+    returning_settings: Mapping[str, Any] | None = None
+    """The settings with which receipts bring the idempotency key back; None if they never do."""
 
     @pytest.fixture
     def simulator(self) -> VendorSimulator[Any]:
@@ -88,6 +91,22 @@ class SimulatedVendor:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         return lambda: make_provider(base_url=f"http://127.0.0.1:{port}")
+
+    @pytest.fixture
+    def returning_key(self, make_provider: MakesProvider) -> Callable[[], Any] | None:
+        settings = self.returning_settings
+        return None if settings is None else lambda: make_provider(**settings)
+
+    async def last_receipt(self, provider: Any) -> WebhookRequest:
+        taken: list[WebhookRequest] = []
+
+        async def take(request: WebhookRequest) -> WebhookAnswer:
+            taken.append(request)
+            return WebhookAnswer()
+
+        self.vendor.connect(take)
+        await self.vendor.report("delivered")
+        return taken[-1]
 
     async def sent_texts(self, provider: Any) -> list[str]:
         return [message.text for message in self.vendor.messages]
