@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -30,9 +31,14 @@ def check_update(body: bytes) -> None:
         return
     if not isinstance(payload, dict) or "update_id" not in payload or len(payload) < 2:
         return
-    update = Update.de_json(payload, Bot("123456:abcdef"))
+    update = Update.de_json(payload, _bot())
     (kind,) = set(payload) - {"update_id"}
     assert getattr(update, kind) is not None
+
+
+@cache
+def _bot() -> Bot:
+    return Bot("123456:abcdef")
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from telegram import Bot
+from telegram.error import BadRequest
 
 from roomkit.abc.errors import ErrorCode, ProviderError
 from roomkit.models import (
@@ -303,6 +305,25 @@ async def test_custom_content_of_others_is_its_words(
 ) -> None:
     await send(provider, CustomContent(kind="acme.ticket", body="Ticket 7"))
     assert telegram.messages[0].text == "Ticket 7"
+
+
+async def test_the_library_as_it_is_talks_to_the_simulator(telegram: TelegramSimulator) -> None:
+    """It is no mirror of our requests: the vendor's own client reads what it answers."""
+    base = f"{telegram.origin}/bot"
+    async with Bot(telegram.bot_token, base_url=base, base_file_url=f"{telegram.origin}/file/bot") as bot:
+        assert (await bot.get_me()).username == telegram.username
+        sent = await bot.send_message(int(ANN), "<b>hi</b> &amp; bye", parse_mode="HTML")
+        assert (sent.text, sent.chat.id) == ("hi & bye", int(ANN))
+        await bot.send_document(int(ANN), b"hello", filename="a.txt", caption="see")
+        assert telegram.messages[-1].file.data == b"hello"  # type: ignore[union-attr]
+        kept = telegram.keep_file("document", b"bytes")
+        assert await (await bot.get_file(kept["file_id"])).download_as_bytearray() == b"bytes"
+        with pytest.raises(BadRequest, match="parse entities"):
+            await bot.send_message(int(ANN), "<b>hi", parse_mode="HTML")
+        await telegram.person("Ann", int(ANN)).write("hello")
+        (update,) = await bot.get_updates()
+        assert update.message is not None
+        assert update.message.text == "hello"
 
 
 # -- errors ---------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from email.parser import BytesParser
 from email.policy import HTTP
 from html import unescape
 from typing import Any
+from urllib.parse import parse_qsl
 
 from roomkit_plugins.testing.simulators.http import ReceivedRequest
 
@@ -63,6 +64,8 @@ def parameters_of(request: ReceivedRequest) -> dict[str, Any]:
     given: dict[str, Any] = {}
     if kind.startswith("multipart/form-data"):
         given = _form(kind, request.body)
+    elif kind.startswith("application/x-www-form-urlencoded"):
+        given = dict(parse_qsl(request.body.decode(), keep_blank_values=True))
     elif request.body:
         try:
             given = json.loads(request.body)
