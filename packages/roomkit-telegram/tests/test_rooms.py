@@ -21,6 +21,7 @@ from roomkit.models import (
     TextContent,
     VideoContent,
 )
+from roomkit.models.webhook import WebhookRequest
 from roomkit.plugins import PluginManager
 from roomkit_plugins.telegram import TelegramBotProvider, TelegramChannel, TelegramConfig
 from roomkit_plugins.testing import VirtualClock
@@ -503,3 +504,22 @@ async def test_a_part_of_an_album_that_is_too_large_to_be_kept_is_a_message(
     entities = [{"offset": 0, "length": 1, "type": "bold"}] * 200
     await ann.send_file("photo", PNG, media_group_id="g1", caption="x", caption_entities=entities)
     assert len(await messages(kit)) == 1
+
+
+async def test_an_update_that_cannot_be_read_is_reported_and_not_repeated(
+    kit: RoomKit, telegram: TelegramSimulator
+) -> None:
+    """Telegram would send it again for a day, and what comes after it only then."""
+    reported: list[Any] = []
+    kit.on("webhook_unparsed")(reported.append)
+    body = b'{"update_id": 1, "message": {"text": "of nobody"}}'
+    request = _signed(telegram, body)
+    assert (await kit.process_webhook(request, "telegram")).status == 200
+    await until(lambda: reported)
+    assert "cannot be read" in reported[0].data["reason"]
+    assert reported[0].data["raw"]["update_id"] == 1
+
+
+def _signed(telegram: TelegramSimulator, body: bytes) -> WebhookRequest:
+    headers = {"X-Telegram-Bot-Api-Secret-Token": telegram.webhook_secret}
+    return WebhookRequest(method="POST", url=telegram.webhook_url, headers=headers, body=body)

@@ -230,18 +230,9 @@ def test_marks_that_overlap_are_well_formed() -> None:
         ({"update_id": "x"}, "update_id is not an integer"),
         ({"update_id": 1, "message": "text"}, "message is not an object"),
         ({"update_id": 1, "message": {"text": "hi"}}, "is not there"),
-        ({"update_id": 1, "message": message(text=7.5)}, "text is not a text"),
         (
             {"update_id": 1, "deleted_business_messages": {"chat": PRIVATE, "message_ids": []}},
             "message_ids is not a list of ids",
-        ),
-        ({"update_id": 1, "message": message(photo=[])}, "photo is not a list of sizes"),
-        (
-            {
-                "update_id": 1,
-                "message": message(text="a", entities=[{"offset": 5, "length": 9, "type": "b"}]),
-            },
-            "offset is not a place in the text",
         ),
     ],
 )
@@ -249,6 +240,26 @@ def test_what_telegram_does_not_send_is_refused_by_name(payload: dict[str, Any],
     with pytest.raises(InvalidInputError) as caught:
         parse_telegram_webhook(payload, "telegram")
     assert wrong in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"text": 7.5}, "text is not a text"),
+        ({"photo": []}, "photo is not a list of sizes"),
+        ({"text": "a", "entities": [{"offset": 5, "length": 9, "type": "b"}]}, "not a place in the text"),
+        ({"location": {"latitude": "north"}}, "latitude is not a number"),
+    ],
+)
+def test_a_persons_message_that_cannot_be_read_is_a_message(fields: dict[str, Any], wrong: str) -> None:
+    """Which says so, and asks no agent; an edit likewise."""
+    (found,) = parse_telegram_webhook({"update_id": 1, "message": in_group(**fields)}, "telegram")
+    assert isinstance(found.content, SystemContent)
+    assert (found.content.code, found.event_type) == ("unparsed", EventType.SYSTEM)
+    assert wrong in found.content.body
+    (edit,) = parse_telegram_webhook({"update_id": 1, "edited_message": in_group(**fields)}, "telegram")
+    assert isinstance(edit.content, EditContent)
+    assert isinstance(edit.content.new_content, SystemContent)
 
 
 def test_messages_are_parsed_for_those_who_verified_them() -> None:

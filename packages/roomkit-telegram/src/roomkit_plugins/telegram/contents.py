@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import quote, unquote
 
+from roomkit.abc.errors import InvalidInputError
 from roomkit.authoring.payload import VendorPayload
 from roomkit.models.content import (
     AudioContent,
@@ -46,11 +47,16 @@ _ENVELOPE = frozenset(
 
 
 def content_of(message: VendorPayload) -> EventContent:
-    """Return what a message says; what is not known is named, never left out."""
-    for kind, read in _READERS.items():
-        if kind in message:
-            return read(message)
-    return _of_service(message)
+    """Return what a message says; what is not known, or cannot be read, is named and never left out."""
+    kind = next((kind for kind in _READERS if kind in message), None)
+    if kind is None:
+        return _of_service(message)
+    try:
+        return _READERS[kind](message)
+    except InvalidInputError as error:
+        return SystemContent(
+            body=f"A message of the kind {kind} that cannot be read: {error}", code="unparsed"
+        )
 
 
 # -- files --------------------------------------------------------------------------------------

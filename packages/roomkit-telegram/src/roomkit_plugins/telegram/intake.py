@@ -11,12 +11,14 @@ from roomkit.abc.errors import InvalidInputError, ProviderError, RoomKitError
 from roomkit.authoring.payload import VendorPayload
 from roomkit.models.content import CompositeContent, EditContent
 from roomkit.models.delivery import InboundMessage
+from roomkit.models.webhook import UnparsedPart
 from roomkit_plugins.telegram.albums import Albums
 from roomkit_plugins.telegram.contents import content_of, joined
 from roomkit_plugins.telegram.errors import ORIGIN
 from roomkit_plugins.telegram.files import TelegramFiles
 from roomkit_plugins.telegram.places import TelegramChat
 from roomkit_plugins.telegram.updates import Reader, album_of, inner_message
+from roomkit_plugins.wire.reading import unquoted
 
 if TYPE_CHECKING:
     from roomkit.abc.provider import WebhookPart
@@ -64,16 +66,21 @@ class TelegramIntake:
         Raises ValueError for what is not an update, and ProviderError for a file that cannot be had now.
         """
         update = VendorPayload(ORIGIN.vendor, payload)
-        reader = await self._reader(update, channel_id)
-        found = reader.parts(update)
-        album = album_of(update)
-        if self._albums is not None and album is not None and _fits(update.raw):
+        if update.integer("update_id") is None:
+            raise update.wrong("update_id", "there")
+        try:
+            reader = await self._reader(update, channel_id)
+            found = reader.parts(update)
+            album = album_of(update)
+        except ValueError as error:
+            # Refused, it would come again and again, and hold up what comes after it.
+            reason = f"an update that cannot be read: {unquoted(error)}"
+            return [UnparsedPart(channel_id=channel_id, reason=reason, raw=update.raw)]
+        if album is not None and self._albums is not None and _fits(update.raw):
             for part in found:
                 if isinstance(part, InboundMessage):
-                    number = part.external_id or ""
-                    await self._albums.keep(
-                        channel_id, album, number.rpartition(":")[2], update.raw, part.sender_id
-                    )
+                    number = (part.external_id or "").rpartition(":")[2]
+                    await self._albums.keep(channel_id, album, number, update.raw, part.sender_id)
                     return []
         await self._follow(update, channel_id)
         return [await self._whole(part) for part in found]

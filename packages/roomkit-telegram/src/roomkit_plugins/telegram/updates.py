@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from roomkit.abc.errors import InvalidInputError
 from roomkit.authoring.payload import VendorPayload
 from roomkit.models.content import (
     ConsentContent,
@@ -23,7 +24,7 @@ from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import ConsentState, EventType
 from roomkit.models.webhook import UnparsedPart
 from roomkit_plugins.telegram.contents import content_of
-from roomkit_plugins.telegram.entities import marks_of
+from roomkit_plugins.telegram.entities import Mark, marks_of
 from roomkit_plugins.telegram.errors import ORIGIN
 from roomkit_plugins.telegram.places import TelegramChat, message_key
 
@@ -371,9 +372,15 @@ def _answered(message: VendorPayload) -> tuple[str, ...]:
     return (message_key(_place(message).address, answered.needed("message_id")),)
 
 
-def _marks(message: VendorPayload) -> Iterator[Any]:
-    for text, entities in (("text", "entities"), ("caption", "caption_entities")):
-        yield from marks_of(message.text(text), message.several(entities))
+def _marks(message: VendorPayload) -> list[Mark]:
+    """Return the marks of a message; none if they cannot be read, which its content says."""
+    found: list[Mark] = []
+    try:
+        for text, entities in (("text", "entities"), ("caption", "caption_entities")):
+            found += marks_of(message.text(text), message.several(entities))
+    except InvalidInputError:
+        return []
+    return found
 
 
 def _named(user: VendorPayload) -> str:
