@@ -510,14 +510,14 @@ async def test_an_update_that_cannot_be_read_is_reported_and_not_repeated(
     kit: RoomKit, telegram: TelegramSimulator
 ) -> None:
     """Telegram would send it again for a day, and what comes after it only then."""
-    reported: list[Any] = []
-    kit.on("webhook_unparsed")(reported.append)
+    reported: asyncio.Queue[Any] = asyncio.Queue()
+    kit.on("webhook_unparsed")(reported.put)
     body = b'{"update_id": 1, "message": {"text": "of nobody"}}'
     request = _signed(telegram, body)
     assert (await kit.process_webhook(request, "telegram")).status == 200
-    await until(lambda: reported)
-    assert "cannot be read" in reported[0].data["reason"]
-    assert reported[0].data["raw"]["update_id"] == 1
+    said_of_it = (await reported.get()).data
+    assert "cannot be read" in said_of_it["reason"]
+    assert said_of_it["raw"]["update_id"] == 1
 
 
 def _signed(telegram: TelegramSimulator, body: bytes) -> WebhookRequest:
