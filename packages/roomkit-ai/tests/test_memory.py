@@ -327,6 +327,16 @@ async def test_a_summary_without_a_word_is_none(room):
     assert "They greeted." in (await recall(memory, room)).messages[0].content
 
 
+def test_a_provider_that_calls_tools_of_its_own_makes_no_summaries():
+    """No gate would see the calls."""
+
+    class Agent(MockAIProvider):
+        runs_tools = True
+
+    with pytest.raises(InvalidInputError, match="cannot make summaries: it calls tools of its own"):
+        CompactingMemory(SlidingWindowMemory(), Agent(), 1000)
+
+
 async def test_rooms_and_agents_have_summaries_of_their_own(room):
     """And a room is forgotten on demand."""
     say(room, 20, length=40)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from roomkit.abc.errors import ProviderError
+from roomkit.abc.errors import InvalidInputError, ProviderError
 from roomkit.abc.log import get_logger
 from roomkit.abc.memory import MemoryRequest
 from roomkit.authoring.conversation import attributed
@@ -67,7 +67,8 @@ class CompactingMemory(WrappingMemory):
     and in any case `summary_cache_ttl_seconds` after it was begun. When the provider fails, a note says that
     messages are missing. The newest `min_events` are always shown. `counter` is as in `BudgetAwareMemory`.
     What a summary took is part of the usage and the cost of the turn that needed it, and a span of its
-    trace. `provider` and `counter` are not closed here.
+    trace. `provider` and `counter` are not closed here. Raises InvalidInputError for a provider that calls
+    tools of its own, and for numbers that leave no room.
     """
 
     def __init__(
@@ -84,6 +85,11 @@ class CompactingMemory(WrappingMemory):
         counter: AIProvider | None = None,
     ) -> None:
         super().__init__(inner)
+        if provider.runs_tools:
+            raise InvalidInputError(
+                f"{provider.name!r} cannot make summaries: it calls tools of its own, and no gate of a room "
+                "would see them; pass a model, or one without tools"
+            )
         self._counter = TokenCounter(counter)
         self.provider = provider
         self.min_events = min_events
