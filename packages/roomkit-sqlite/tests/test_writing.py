@@ -154,3 +154,12 @@ async def test_an_event_of_the_same_commit_is_not_there_to_amend(store: SQLiteSt
     with pytest.raises(Exception, match="twice"):
         await store.commit(Commit(room_id=room.id, entries=[Entry(twin), Entry(twin)], at=NOW))
     assert await store.get_event_count(room.id) == 0
+
+
+async def test_a_stored_event_keeps_no_lists_of_the_fields_that_were_given(
+    store: SQLiteStore, room: Room
+) -> None:
+    """Of its source and content neither: in each of the fifty events that a room in use has at hand."""
+    (stored,) = await say(store, event(room.id))
+    parts = (stored, stored.source, stored.content)
+    assert len({id(part.__pydantic_fields_set__) for part in parts}) == 1

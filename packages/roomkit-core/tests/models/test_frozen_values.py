@@ -91,6 +91,10 @@ def test_objects_share_their_keys() -> None:
     assert [id(key) for key in keys[0]] == [id(key) for key in keys[1]]
 
 
+def test_all_empty_objects_are_one() -> None:
+    assert freeze({}) is freeze({"a": {}})["a"] is EMPTY
+
+
 def test_frozen_values_can_be_keys() -> None:
     assert len({freeze({"a": [1, {"b": 2}]}), freeze({"a": [1, {"b": 2}]}), EMPTY}) == 2
 

@@ -109,6 +109,8 @@ def freeze(value: Any, *, path: str = "", depth: int = 0) -> Any:
     if depth >= MAX_DEPTH:
         raise ValueError(f"{path or 'value'} is nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, Mapping):
+        if not value:
+            return EMPTY
         for key in value:
             if not isinstance(key, str):
                 raise ValueError(f"{path or 'value'} has the key {key!r}; JSON keys are strings")

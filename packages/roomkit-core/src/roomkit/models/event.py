@@ -193,6 +193,12 @@ class RoomEvent(Record):
     origin: EventOrigin | None = None
     trace_parent: Label | None = None
 
+    @override
+    def forget_given(self) -> Self:
+        self.source.forget_given()
+        self.content.forget_given()
+        return super().forget_given()
+
     def client_view(self) -> dict[str, Any]:
         """Return what a client may see of the event, as JSON values, ready for browsers and apps.
 
