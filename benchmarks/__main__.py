@@ -38,6 +38,7 @@ SCENARIOS: dict[str, Scenario] = {
     "real-sockets": real_sockets.real_sockets,
     "broadcasting": load.broadcasting,
     "load": load.load,
+    "backlog": load.backlog,
     "providers": providers.providers,
     "slow": growth.slow_socket,
     "length": growth.length,

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
@@ -29,7 +29,7 @@ from benchmarks.world import ROOM
 from roomkit.models.webhook import WebhookRequest
 from roomkit_plugins.testing.simulators import TwilioSimulator
 
-__all__ = ["broadcasting", "load"]
+__all__ = ["backlog", "broadcasting", "load"]
 
 _PEOPLE = 200
 _MESSAGES = 10
@@ -39,7 +39,10 @@ _RATE = 100
 """Webhooks a second while times are taken; at a rate faster than they are served, a queue is measured."""
 _GOAL = 20.0
 _FLAT = 3_000.0
-"""Bytes that a message may add to the server's memory: what SQLite and the allocator keep, and no backlog."""
+"""Bytes that a message may add to the server's memory while its room's recent events are few."""
+_WAITING = 1_000.0
+"""Bytes that it may add once they are fifty, which is as many as are kept at hand."""
+_AT_HAND = 50
 _SOCKET = f"/v1/rooms/{ROOM}/socket?channel_id=web&participant_id={{}}"
 _FLOOR = "Starlette by hand"
 _OURS = "RoomKit's application"
@@ -70,13 +73,27 @@ async def broadcasting(effort: Effort) -> Findings:
 
 async def load(effort: Effort) -> Findings:
     """Webhooks and sockets at a server that is stopped in the middle, while two vendors hang and fail."""
+    async with _configured() as (vendor, file):
+        run = _Run(vendor, file, messages=effort.items(10_000), sockets=effort.items(1000))
+        return Findings(await run.all())
+
+
+async def backlog(effort: Effort) -> Findings:
+    """The memory of a webhook at a server in use whose vendors are down: nothing is left to be cached."""
+    async with _configured() as (vendor, file):
+        run = _Run(vendor, file, messages=effort.items(6000), sockets=0, people=10)
+        return Findings([Figure("memory of a waiting webhook", await run.grown(), "bytes", aim=_WAITING)])
+
+
+@asynccontextmanager
+async def _configured() -> AsyncIterator[tuple[TwilioSimulator, Path]]:
+    """Give a vendor that works, and the configuration of a server with two more that do not."""
     with tempfile.TemporaryDirectory() as folder:
         async with TwilioSimulator() as vendor, HangingVendor() as hanging, FailingVendor() as failing:
             origins = {"sms": vendor.origin, "hanging": hanging.origin, "failing": failing.origin}
             file = Path(folder, "roomkit.toml")
             await asyncio.to_thread(file.write_text, settings(vendor, origins))
-            run = _Run(vendor, file, messages=effort.items(10_000), sockets=effort.items(1000))
-            return Findings(await run.all())
+            yield vendor, file
 
 
 @dataclass(slots=True)
@@ -87,13 +104,13 @@ class _Run:
     file: Path
     messages: int
     sockets: int
+    people: int = 0
+    """How many write; there are fewer where there are fewer messages."""
     figures: list[Figure] = field(default_factory=list)
     rooms: list[str] = field(default_factory=list)
 
-    @property
-    def people(self) -> int:
-        """How many write."""
-        return min(_PEOPLE, self.messages // _MESSAGES)
+    def __post_init__(self) -> None:
+        self.people = min(self.people or _PEOPLE, self.messages // _MESSAGES)
 
     async def all(self) -> list[Figure]:
         """Do it all."""
@@ -108,6 +125,17 @@ class _Run:
             assert await second.stop() == 143
             self.figures.append(Figure("SIGTERM with vendors down", time.perf_counter() - began, "s"))
         return self.figures
+
+    async def grown(self) -> float:
+        """Return the bytes that a webhook adds once the recent events of its room are at hand."""
+        async with served(self.file) as serving:
+            await self._prepare(serving)
+            full = min(self.people * _AT_HAND * 2, self.messages // 2)
+            await _post_all(serving.port, [self._webhook(serving, each) for each in range(full)])
+            before = serving.resident()
+            rest = range(full, self.messages)
+            assert all(await _post_all(serving.port, [self._webhook(serving, each) for each in rest]))
+            return (serving.resident() - before) / len(rest)
 
     # -- phases -------------------------------------------------------------------------------
 
