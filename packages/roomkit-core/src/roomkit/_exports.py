@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import SelfCancelledError as SelfCancelledError
     from roomkit.abc.errors import SourceAlreadyAttachedError as SourceAlreadyAttachedError
     from roomkit.abc.errors import SourceNotFoundError as SourceNotFoundError
+    from roomkit.abc.errors import StaleCursorError as StaleCursorError
     from roomkit.abc.errors import StaleRoomError as StaleRoomError
     from roomkit.abc.errors import StaleValueError as StaleValueError
     from roomkit.abc.errors import StoreAccessError as StoreAccessError
@@ -1408,6 +1409,7 @@ HOMES = {
     "SpeechSegment": "roomkit.abc.voice.audio",
     "SpeexAECProvider": "roomkit_plugins.speex",
     "StageStream": "roomkit.abc.voice.streams",
+    "StaleCursorError": "roomkit.abc.errors",
     "StaleRoomError": "roomkit.abc.errors",
     "StaleValueError": "roomkit.abc.errors",
     "StalledAnswerError": "roomkit_plugins.ai",

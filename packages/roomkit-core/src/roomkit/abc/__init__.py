@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from roomkit.abc.errors import SelfCancelledError as SelfCancelledError
     from roomkit.abc.errors import SourceAlreadyAttachedError as SourceAlreadyAttachedError
     from roomkit.abc.errors import SourceNotFoundError as SourceNotFoundError
+    from roomkit.abc.errors import StaleCursorError as StaleCursorError
     from roomkit.abc.errors import StaleRoomError as StaleRoomError
     from roomkit.abc.errors import StaleValueError as StaleValueError
     from roomkit.abc.errors import StoreAccessError as StoreAccessError
@@ -575,6 +576,7 @@ else:
             "SpeculationPolicy",
             "SpeechSegment",
             "StageStream",
+            "StaleCursorError",
             "StaleRoomError",
             "StaleValueError",
             "StoreAccessError",

@@ -53,6 +53,7 @@ __all__ = [
     "SelfCancelledError",
     "SourceAlreadyAttachedError",
     "SourceNotFoundError",
+    "StaleCursorError",
     "StaleRoomError",
     "StaleValueError",
     "StoreAccessError",
@@ -344,6 +345,12 @@ class StoreBusyError(StoreError):
     """More work waits for the store than its limits allow."""
 
     code = "store_busy"
+
+
+class StaleCursorError(StoreError):
+    """The record that a page is to follow is no longer there; restart from the first page."""
+
+    code = "stale_cursor"
 
 
 class StoreClosedError(StoreError):

@@ -120,7 +120,7 @@ class ConversationOperations(Scoped):
     ) -> list[Task]:
         """Return a page of the tasks of a room; see `ConversationStore.list_tasks`.
 
-        Raises InvalidInputError for a status that there is not, StoreError for a cursor that is gone.
+        Raises InvalidInputError for a status that there is not, StaleCursorError for a cursor that is gone.
         """
         status = None if status is None else chosen(TaskStatus, status, "status")
         if not await self._sees(room_id):
@@ -428,8 +428,8 @@ class ConversationOperations(Scoped):
     ) -> list[Delivery]:
         """Return rows of the ledger in order of commit, or against it; each given filter must hold.
 
-        `after` is the id of the last row of the page before, in the same order. Raises StoreError when it
-        is gone, and InvalidInputError for a state that there is not.
+        `after` is the id of the last row of the page before, in the same order. Raises StaleCursorError when
+        it is gone, and InvalidInputError for a state that there is not.
         """
         state = None if state is None else chosen(DeliveryState, state, "state")
         organization_id = self._organization(organization_id)

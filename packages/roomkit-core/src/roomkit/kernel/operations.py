@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from roomkit._names import nearest
 from roomkit.abc.choice import check_choice, chosen
 from roomkit.abc.duration import seconds_of
-from roomkit.abc.errors import InvalidInputError, RoomNotFoundError, StoreError
+from roomkit.abc.errors import InvalidInputError, RoomNotFoundError, StaleCursorError
 from roomkit.abc.records import problems_of
 from roomkit.kernel.consent.consents import Suppression
 from roomkit.kernel.conversations import ConversationOperations
@@ -107,11 +107,11 @@ class RoomOperations(ConversationOperations):
     ) -> list[Room]:
         """Return a page of rooms, of the scope's organization or of all; see `ConversationStore.find_rooms`.
 
-        `after` is the id of the last room of the page before. Raises StoreError when that is gone.
+        `after` is the id of the last room of the page before. Raises StaleCursorError when that is gone.
         """
         status = None if status is None else chosen(RoomStatus, status, "status")
         if after is not None and not await self._sees(after):
-            raise StoreError(f"cursor room {after!r} no longer exists: restart from the first page")
+            raise StaleCursorError(f"cursor room {after!r} no longer exists: restart from the first page")
         return await self._store.find_rooms(
             self._organization_id, status, metadata_filter, limit=limit, offset=offset, after=after
         )

@@ -16,7 +16,7 @@ from roomkit.abc.errors import (
     ParticipantNotFoundError,
     RoomClosedError,
     RoomNotFoundError,
-    StoreError,
+    StaleCursorError,
 )
 from roomkit.kernel.flow.merged import followed, successor
 
@@ -111,9 +111,11 @@ class Scoped(ABC):
             raise DeliveryNotFoundError(f"no delivery {delivery_id!r} to {verb}: list_deliveries shows them")
 
     async def _check_cursor(self, delivery_id: str | None) -> None:
-        """Check that the last delivery of the page before is in scope. Raises StoreError."""
+        """Check that the last delivery of the page before is in scope. Raises StaleCursorError."""
         if delivery_id is not None and not await self._has_delivery(delivery_id):
-            raise StoreError(f"cursor delivery {delivery_id!r} no longer exists: restart from the first page")
+            raise StaleCursorError(
+                f"cursor delivery {delivery_id!r} no longer exists: restart from the first page"
+            )
 
     async def _has_delivery(self, delivery_id: str) -> bool:
         own = self._organization_id

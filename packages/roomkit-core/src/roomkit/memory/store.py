@@ -10,8 +10,8 @@ from typing import Any, override
 from roomkit.abc.errors import (
     ParticipantNotFoundError,
     RoomAlreadyExistsError,
+    StaleCursorError,
     StaleRoomError,
-    StoreError,
 )
 from roomkit.abc.store import (
     Claimed,
@@ -197,7 +197,7 @@ class InMemoryStore(ConversationStore):
             for record in records:
                 if record.room_id == room_id:
                     return records
-            raise StoreError(
+            raise StaleCursorError(
                 f"cursor room {room_id!r} no longer exists: restart from the first page with after=None"
             )
         return records
@@ -776,7 +776,7 @@ class InMemoryStore(ConversationStore):
 
 def _asked_for(query: DeliveryQuery, rows: Iterator[Delivery]) -> Iterator[Delivery]:
     if query.after is not None and not any(row.id == query.after for row in rows):
-        raise StoreError(
+        raise StaleCursorError(
             f"cursor delivery {query.after!r} no longer exists: restart from the first page with after=None"
         )
     return (

@@ -17,7 +17,6 @@ __all__ = [
     "RequestRateError",
     "ScopeMissingError",
     "ServerStoppingError",
-    "StaleCursorError",
     "UnsupportedBodyError",
 ]
 
@@ -76,12 +75,6 @@ class InvalidRequestError(RoomKitError):
     def __init__(self, message: str, problems: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
-
-
-class StaleCursorError(RoomKitError):
-    """The record that a page is to follow is no longer there."""
-
-    code = "stale_cursor"
 
 
 class NotFailedError(RoomKitError):

@@ -12,14 +12,13 @@ from roomkit.abc.errors import (
     EventNotFoundError,
     InvalidInputError,
     RoomNotFoundError,
-    StoreError,
     TaskNotFoundError,
 )
 from roomkit.models.delivery import InboundMessage
 from roomkit.models.enums import DeliveryState
 from roomkit.models.room import RoomTimers
 from roomkit.models.task import Task
-from roomkit_plugins.server.errors import MessageRefusedError, NotFailedError, StaleCursorError
+from roomkit_plugins.server.errors import MessageRefusedError, NotFailedError
 
 if TYPE_CHECKING:
     from roomkit.abc.channel import Channel
@@ -56,12 +55,7 @@ class RoomService:
     async def list_rooms(self, query: inputs.RoomsQuery) -> Sequence[Room]:
         """Return a page of rooms."""
         wanted = _metadata_of(query.metadata)
-        try:
-            return await self._scoped.find_rooms(
-                query.status, wanted, limit=query.limit + 1, after=query.after
-            )
-        except StoreError as error:
-            raise _stale(error, query.after) from error
+        return await self._scoped.find_rooms(query.status, wanted, limit=query.limit + 1, after=query.after)
 
     async def create_room(self, body: inputs.NewRoom) -> Room:
         """Create a room."""
@@ -251,18 +245,15 @@ class RoomService:
 
     async def list_deliveries(self, query: inputs.DeliveriesQuery) -> Sequence[Delivery]:
         """Return a page of the ledger."""
-        try:
-            return await self._scoped.list_deliveries(
-                query.room_id,
-                event_id=query.event_id,
-                channel_id=query.channel_id,
-                state=query.state,
-                limit=query.limit + 1,
-                after=query.after,
-                newest_first=query.newest_first,
-            )
-        except StoreError as error:
-            raise _stale(error, query.after) from error
+        return await self._scoped.list_deliveries(
+            query.room_id,
+            event_id=query.event_id,
+            channel_id=query.channel_id,
+            state=query.state,
+            limit=query.limit + 1,
+            after=query.after,
+            newest_first=query.newest_first,
+        )
 
     async def get_delivery(self, delivery_id: str) -> Delivery:
         """Return a delivery. Raises DeliveryNotFoundError."""
@@ -308,21 +299,11 @@ def _metadata_of(text: str | None) -> Mapping[str, Any] | None:
     return wanted
 
 
-def _stale(error: StoreError, after: str | None) -> Exception:
-    """Return what a store's refusal of a page means: its cursor, where there was one."""
-    if type(error) is not StoreError or after is None:
-        return error
-    return StaleCursorError(f"the record {after!r} is no longer there: begin again with the first page")
-
-
 async def _page[R](
     read: Callable[..., Awaitable[Sequence[R]]], room_id: str, query: inputs.ListQuery, **filters: Any
 ) -> Sequence[R]:
     """Return a page of a room's records. Raises StaleCursorError."""
-    try:
-        return await read(room_id, limit=query.limit + 1, after=query.after, **filters)
-    except StoreError as error:
-        raise _stale(error, query.after) from error
+    return await read(room_id, limit=query.limit + 1, after=query.after, **filters)
 
 
 def _refusal(room_id: str, result: InboundResult) -> Exception:

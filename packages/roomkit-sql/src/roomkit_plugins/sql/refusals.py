@@ -12,6 +12,7 @@ from roomkit.abc.errors import (
     ParticipantNotFoundError,
     RoomAlreadyExistsError,
     RoomNotFoundError,
+    StaleCursorError,
     StaleRoomError,
     StoreError,
 )
@@ -98,9 +99,9 @@ def foreign_task(room_id: str, task_id: str) -> StoreError:
     return StoreError(f"task {task_id!r} is another room's, not {room_id!r}'s: use another id")
 
 
-def no_cursor(kind: str, own_id: str) -> StoreError:
+def no_cursor(kind: str, own_id: str) -> StaleCursorError:
     """Make the error for a page that continues from a `kind` (room, delivery, task ...) that was deleted."""
-    return StoreError(
+    return StaleCursorError(
         f"cursor {kind} {own_id!r} no longer exists: restart from the first page with after=None"
     )
 

@@ -55,7 +55,7 @@ class LedgerStore(ABC):
 
     @abstractmethod
     async def query_deliveries(self, query: DeliveryQuery) -> list[Delivery]:
-        """Return a page of rows. Raises StoreError when the row `query.after` is gone."""
+        """Return a page of rows. Raises StaleCursorError when the row `query.after` is gone."""
 
     async def list_deliveries(
         self,

@@ -53,7 +53,7 @@ class RoomStore(ABC):
 
     @abstractmethod
     async def query_rooms(self, query: RoomQuery) -> list[Room]:
-        """Return a page of rooms. Raises StoreError when the room `query.after` is gone: begin again."""
+        """Return a page of rooms. Raises StaleCursorError when the room `query.after` is gone."""
 
     async def find_rooms(
         self,

@@ -15,6 +15,7 @@ from roomkit.abc.errors import (
     DuplicateEventError,
     EventNotFoundError,
     RoomKitError,
+    StaleCursorError,
     StaleRoomError,
     StoreError,
 )
@@ -201,7 +202,7 @@ class LedgerContract(StoreSuite):
         """An empty page would look like the end, and the rest would never be seen."""
         row = await pending(store, room.id)
         await store.delete_room(room.id)
-        with pytest.raises(StoreError, match="restart from the first page"):
+        with pytest.raises(StaleCursorError, match="restart from the first page"):
             await store.list_deliveries(after=row.id)
 
     async def test_the_rows_of_all_rooms_are_in_order_of_commit(self, store: ConversationStore) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from roomkit.abc.errors import RoomAlreadyExistsError, RoomNotFoundError, StaleRoomError, StoreError
+from roomkit.abc.errors import RoomAlreadyExistsError, RoomNotFoundError, StaleCursorError, StaleRoomError
 from roomkit.abc.store import ConversationStore
 from roomkit.models.base import new_id
 from roomkit.models.enums import ChannelType, ReceiptState, RoomStatus
@@ -343,7 +343,7 @@ class RoomsContract(StoreSuite):
         """An empty page would look like the end, and the rest would never be seen."""
         room = await store.create_room(Room())
         await store.delete_room(room.id)
-        with pytest.raises(StoreError, match="restart from the first page"):
+        with pytest.raises(StaleCursorError, match="restart from the first page"):
             await store.find_rooms(after=room.id)
 
     async def test_a_commit_counts_as_activity_unless_it_says_otherwise(

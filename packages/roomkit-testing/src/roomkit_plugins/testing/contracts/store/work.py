@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from roomkit.abc.errors import ChannelNotFoundError, EventNotFoundError, RoomNotFoundError, StoreError
+from roomkit.abc.errors import (
+    ChannelNotFoundError,
+    EventNotFoundError,
+    RoomNotFoundError,
+    StaleCursorError,
+    StoreError,
+)
 from roomkit.abc.store import ConversationStore
 from roomkit.models.base import new_id
 from roomkit.models.enums import Access, EventStatus, EventType, TaskStatus
@@ -70,9 +76,9 @@ class WorkContract(StoreSuite):
             assert await read(room.id, limit=0) == await read(room.id, limit=-1) == []
             assert len(await read(room.id, limit=2**62)) == 5
             for cursor in (new_id(), ""):
-                with pytest.raises(StoreError, match="no longer exists: restart from the first page"):
+                with pytest.raises(StaleCursorError, match="no longer exists: restart from the first page"):
                     await read(room.id, limit=2, after=cursor)
-            with pytest.raises(StoreError, match=ids[0]):
+            with pytest.raises(StaleCursorError, match=ids[0]):
                 await read(other.id, after=ids[0])
 
     async def test_a_page_of_tasks_continues_from_one_of_another_status(
