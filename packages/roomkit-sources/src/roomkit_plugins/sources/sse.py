@@ -7,10 +7,12 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from roomkit.abc.errors import StoreError
 from roomkit.abc.log import get_logger
+from roomkit_plugins.sources.bounded import OVERSIZED, BoundedAnswer
 from roomkit_plugins.sources.config import SSESourceConfig, shown_url
 from roomkit_plugins.sources.connected import ConnectedSource
 from roomkit_plugins.sources.errors import SourceBrokenError
@@ -47,7 +49,8 @@ class SSESource(ConnectedSource):
 
     `last_event_id` is kept with the kit's values once its event is stored, and sent when the source connects
     again, here or on another worker. An event is handed over before the next one is read. A server that
-    answers 204 has ended the stream for good. Redirects are not followed.
+    answers 204 has ended the stream for good. Redirects are not followed. An event of more than 1 MiB is
+    reported as `source_unparsed`, and the stream goes on after it.
     """
 
     def __init__(
@@ -147,14 +150,17 @@ class SSESource(ConnectedSource):
     async def _receive(self, answer: httpx2.Response, emit: EmitCallback) -> None:
         import httpx2
 
-        events: AsyncIterator[httpx2.ServerSentEvent] = aiter(httpx2.EventSource(answer, _LARGEST_EVENT))
+        bounded: Any = BoundedAnswer(answer, _LARGEST_EVENT)  # Any: what the library reads of an answer
+        events: AsyncIterator[httpx2.ServerSentEvent] = aiter(httpx2.EventSource(bounded, None))
         before = ""
         while (event := await self._unless_stopped(anext(events, None))) is not None:
             if event.retry is not None:
                 self._wait_at_first(event.retry)
             # The library repeats the id of an event for those after it that have none.
             own_id, before = event.id if event.id != before else "", event.id
-            if event.data:
+            if event.event == OVERSIZED:
+                self._report_unparsed(ValueError(f"it has more than {_LARGEST_EVENT} bytes"), int(event.data))
+            elif event.data:
                 await self._take(event, own_id, emit)
             if own_id:
                 await self._keep_position(own_id)
@@ -175,8 +181,10 @@ class SSESource(ConnectedSource):
 
     @property
     def _key(self) -> tuple[str, str, str]:
-        url = shown_url(self._config.url)
-        return "last-event-id", self._config.channel_id, sha256(url.encode()).hexdigest()[:32]
+        stream = shown_url(self._config.url)
+        if self._config.params:  # streams of one URL; what is secret in them does not leave the digest
+            stream += "?" + urlencode(sorted(self._config.params.items()))
+        return "last-event-id", self._config.channel_id, sha256(stream.encode()).hexdigest()[:32]
 
     async def _load_position(self) -> None:
         if self.services is None:
