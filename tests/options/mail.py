@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -12,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from roomkit import TextContent
 from roomkit.abc.errors import ProviderError
-from roomkit.models import RoomEvent
+from roomkit.models import DeliveryStatus, InboundMessage, InboundResult, RoomEvent, SourceStatus
 from roomkit.models.event import EventSource
 from roomkit.plugins import default_manager
-from roomkit_plugins.testing.simulators import MailServerSimulator, ReceivedMail
+from roomkit_plugins.testing.polling import until
+from roomkit_plugins.testing.simulators import MailboxSimulator, MailServerSimulator, ReceivedMail
 from tests.options.channels import made
 from tests.options.kit import a_kit, say
 from tests.options.mechanism import Change, Observe, Settings, Subject
@@ -154,4 +156,113 @@ SMTP = Subject(
     real_time=True,
 )
 
-MAIL = (EMAIL, SMTP)
+
+# -- IMAP -----------------------------------------------------------------------------------------
+
+
+def _letter(number: int, sender: str, text: str = "hello") -> bytes:
+    return (
+        "Authentication-Results: mx.shop.example; spf=pass\r\n"
+        f"From: {sender}\r\nMessage-ID: <m{number}@example.com>\r\n\r\n{text}\r\n"
+    ).encode()
+
+
+_BOUNCE = (
+    b"From: daemon@example.com\r\nContent-Type: multipart/report; boundary=b\r\n\r\n--b\r\n"
+    b"Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; x\r\n\r\n"
+    b"Final-Recipient: rfc822; ann@example.com\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n--b\r\n"
+    b"Content-Type: text/rfc822-headers\r\n\r\nMessage-ID: <d1@shop.example>\r\n\r\n--b--\r\n"
+)
+
+
+def _by_imap(security: Literal["tls", "none"], *, idles: int = 1) -> Observe:
+    """Return an observation of what a source reads, until it waits for the `idles`th time, or has failed."""
+
+    async def observe(settings: Settings) -> object:
+        users = {"desk": "p", "sales": "p"}
+        async with MailboxSimulator(users=users, security=security) as mailbox:
+            mailbox.deliver(_letter(1, "ann@example.com"))
+            mailbox.deliver(_letter(2, "sales@shop.example", "x" * 2_000))
+            mailbox.deliver(_BOUNCE)
+            source = await default_manager().acreate("source", "imap", _imap_settings(mailbox, settings))
+            emitted: list[object] = []
+
+            async def emit(part: object) -> InboundResult:
+                emitted.append(part)
+                return InboundResult()
+
+            running = asyncio.create_task(source.start(emit))
+            with suppress(TimeoutError):
+                seconds = 2 if idles > 1 else 30
+                await until(
+                    lambda: source.status in _FAILED or mailbox.commands.count("IDLE") >= idles, seconds
+                )
+            status = str(source.status)
+            await source.stop()
+            with suppress(ProviderError):
+                await running
+            folder = [(mail.uid, sorted(mail.flags)) for mail in mailbox.mails]
+            return (
+                status,
+                list(map(_shown, emitted)),
+                folder,
+                mailbox.moved,
+                mailbox.commands[:40],
+                source.name,
+            )
+
+    return observe
+
+
+_FAILED = (SourceStatus.ERROR, SourceStatus.RECONNECTING)
+
+
+def _imap_settings(mailbox: MailboxSimulator, settings: Settings) -> Settings:
+    given = {
+        "channel_id": "mail",
+        "host": mailbox.host,
+        "port": mailbox.port,
+        "security": mailbox.security,
+        "ca_file": mailbox.ca_file if mailbox.security == "tls" else None,
+        "username": "desk",
+        "password": "p",
+        "begin": "all",
+        **settings,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _shown(part: object) -> object:
+    """Return what tells parts apart."""
+    if isinstance(part, InboundMessage):
+        return part.channel_id, part.external_id, part.content.type, part.extra.get("authentication")
+    assert isinstance(part, DeliveryStatus)
+    return part.channel_id, part.provider, part.message_id
+
+
+IMAP = Subject(
+    "source:imap",
+    {
+        "channel_id": Change("other"),
+        "host": Change("::1"),
+        "port": Change(1),
+        "security": Change("tls"),
+        "username": Change("sales"),
+        "password": Change("wrong"),
+        "ca_file": Change(ssl.get_default_verify_paths().openssl_cafile, observe=_by_imap("tls")),
+        "timeout": Change(0.000_001),
+        "mailbox": Change("Nowhere"),
+        "begin": Change("new"),
+        "poll_seconds": Change(0.01, observe=_by_imap("none", idles=3)),
+        "processed": Change("seen"),
+        "move_to": Change("Elsewhere", {"processed": "move", "move_to": "Done"}),
+        "max_bytes": Change(1_000),
+        "provider": Change("ours"),
+        "own_addresses": Change(["sales@shop.example"]),
+        "authserv_id": Change("mx.shop.example"),
+    },
+    _by_imap("none"),
+    real_time=True,
+)
+
+MAIL = (EMAIL, SMTP, IMAP)

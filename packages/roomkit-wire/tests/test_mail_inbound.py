@@ -175,6 +175,27 @@ def test_a_person_may_use_another_roomkit() -> None:
     )
 
 
+def test_what_the_receiving_server_found_is_said_and_nothing_else_is_believed() -> None:
+    theirs = "Authentication-Results: evil.example; spf=pass"
+    ours = "Authentication-Results: mx.shop.example 1;\n spf=fail smtp.mailfrom=a; dkim=pass (x)"
+    reader = MailReader(channel_id="mail", provider="smtp", authserv_id="mx.shop.example")
+
+    def found(head: str) -> Any:
+        (part,) = read_mail(f"Return-Path: <>\n{head}\nFrom: a@b.example\n\nhi".encode(), reader)
+        assert isinstance(part, InboundMessage)
+        return part.extra.get("authentication")
+
+    assert found(f"{ours}\n{theirs}") == {"spf": "fail", "dkim": "pass"}
+    assert found(f"{theirs}\n{ours}") is None
+    assert read(f"{ours}\nFrom: a@b.example\n\nhi").extra.get("authentication") is None
+
+
+def test_the_envelope_is_read_from_the_head_that_the_server_wrote() -> None:
+    part = read("Return-Path: <>\nDelivered-To: reply+x@in.shop.example\nFrom: a@b.example\n\nhi")
+    assert part.extra["envelope_to"] == ["reply+x@in.shop.example"]
+    assert part.metadata["automatic"] == "the null sender"
+
+
 # -- reports --------------------------------------------------------------------------------------
 
 BOUNCE = """\

@@ -736,6 +736,8 @@ if TYPE_CHECKING:
     from roomkit_plugins.sms import is_valid_phone as is_valid_phone
     from roomkit_plugins.sms import normalize_phone as normalize_phone
     from roomkit_plugins.sms import segments_of as segments_of
+    from roomkit_plugins.smtp import IMAPConfig as IMAPConfig
+    from roomkit_plugins.smtp import IMAPSource as IMAPSource
     from roomkit_plugins.smtp import SMTPConfig as SMTPConfig
     from roomkit_plugins.smtp import SMTPProvider as SMTPProvider
     from roomkit_plugins.sources import SourceBrokenError as SourceBrokenError
@@ -1066,6 +1068,8 @@ HOMES = {
     "HookRegistrationError": "roomkit.abc.errors",
     "HookResult": "roomkit.models.hook",
     "HookTrigger": "roomkit.models.enums",
+    "IMAPConfig": "roomkit_plugins.smtp",
+    "IMAPSource": "roomkit_plugins.smtp",
     "IdentificationStatus": "roomkit.models.enums",
     "Identities": "roomkit.memory.directory",
     "Identity": "roomkit.models.identity",
@@ -1773,6 +1777,7 @@ COMPONENTS = {
     "sms:telnyx": "roomkit-telnyx",
     "sms:twilio": "roomkit-twilio",
     "sms:voicemeup": "roomkit-voicemeup",
+    "source:imap": "roomkit-smtp",
     "source:nats": "roomkit-nats",
     "source:neonize": "roomkit-neonize",
     "source:sse": "roomkit-sources",

@@ -20,6 +20,13 @@ def roomkit_register(registry: Registry) -> None:
         config="roomkit_plugins.smtp:SMTPConfig",
         summary="E-mail by any mail server.",
     )
+    registry.add(
+        "source",
+        "imap",
+        "roomkit_plugins.smtp:IMAPSource",
+        config="roomkit_plugins.smtp:IMAPConfig",
+        summary="The mails of a mailbox, as they come in.",
+    )
 
 
 @hookimpl

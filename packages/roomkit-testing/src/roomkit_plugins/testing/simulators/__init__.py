@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.http import ReceivedRequest as ReceivedRequest
     from roomkit_plugins.testing.simulators.mail import MailServerSimulator as MailServerSimulator
     from roomkit_plugins.testing.simulators.mail import ReceivedMail as ReceivedMail
+    from roomkit_plugins.testing.simulators.mailbox import MailboxSimulator as MailboxSimulator
     from roomkit_plugins.testing.simulators.messenger import MessengerMessage as MessengerMessage
     from roomkit_plugins.testing.simulators.messenger import MessengerPerson as MessengerPerson
     from roomkit_plugins.testing.simulators.messenger import MessengerSimulator as MessengerSimulator
@@ -76,6 +77,7 @@ else:
             "MessengerMessage": "messenger",
             "MessengerPerson": "messenger",
             "MessengerSimulator": "messenger",
+            "MailboxSimulator": "mailbox",
             "MistralSimulator": "mistral",
             "OpenAISimulator": "openai",
             "Reply": "ai",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 if TYPE_CHECKING:
     from aiosmtpd.smtp import SMTP, Envelope, Session
 
-__all__ = ["MailServerSimulator", "ReceivedMail", "SMTPRefusal"]
+__all__ = ["MailServerSimulator", "ReceivedMail", "SMTPRefusal", "server_context"]
 
 type SMTPStep = Literal["mail", "rcpt", "data"]
 
@@ -111,7 +111,7 @@ class MailServerSimulator:
 
     async def __aenter__(self) -> Self:
         if self.security != "none":
-            self._tls = await asyncio.to_thread(_server_context, Path(self._folder.name))
+            self._tls = await asyncio.to_thread(server_context, Path(self._folder.name))
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             self._connected, self.host, 0, ssl=self._tls if self.security == "tls" else None
@@ -241,7 +241,7 @@ def _abort(server: SMTP) -> None:
     transport.abort()
 
 
-def _server_context(folder: Path) -> ssl.SSLContext:
+def server_context(folder: Path) -> ssl.SSLContext:
     """Make a certificate for this machine, and return what serves it."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     _make_certificate(certificate, key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from roomkit_plugins.wire.mail.mime import (
     parse_mime,
     raw_headers,
     texts_and_files,
+    unfolded,
 )
 from roomkit_plugins.wire.mail.pictures import without_pictures
 from roomkit_plugins.wire.mail.quoted import cut_text, cut_tree
@@ -43,10 +45,11 @@ from roomkit_plugins.wire.markup.tree import MarkupTree, Paragraph
 if TYPE_CHECKING:
     from roomkit.abc.provider import WebhookPart
 
-__all__ = ["MailReader", "read_mail"]
+__all__ = ["MailReader", "read_mail", "unread_mail"]
 
 _LONGEST_KEY = 800
 _HEADERS = ("From", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID", "In-Reply-To", "References")
+_VERDICT = re.compile(r"(?:^|[;\s])(spf|dkim|dmarc|arc)=([a-z]+)")
 _FORWARDED = ("fw:", "fwd:", "wg:", "tr:", "rv:")
 
 
@@ -55,12 +58,14 @@ class MailReader:
     """What is known of the account that mails come in by.
 
     `provider` is the name of the provider that sends, by which receipts find their deliveries. Mail from one
-    of the `own` addresses is mail of ours that came back.
+    of the `own` addresses is mail of ours that came back. `authserv_id` is what the receiving server calls
+    itself in `Authentication-Results` (RFC 8601); without it, what such a header says is not believed.
     """
 
     channel_id: str
     provider: str
     own: Collection[str] = ()
+    authserv_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +95,36 @@ def read_mail(
     envelope = _Envelope(envelope_from, tuple(envelope_to), tuple(facts))
     try:
         mail = parse_mime(data)
+        envelope = _completed(envelope, mail, reader)
         reports = read_report(mail)
         if reports is not None:
             return list(_reports(mail, reports, reader))
         return [_message(mail, data, reader, envelope)]
     except (MimeError, RecursionError) as error:
         return [_unreadable(data, str(error) or type(error).__name__, reader, envelope)]
+
+
+def unread_mail(head: bytes, why: str, reader: MailReader) -> WebhookPart:
+    """Return what stands for a mail that is not read, such as one that is too large: its head is a file."""
+    return _unreadable(head, why, reader, _Envelope())
+
+
+def _completed(envelope: _Envelope, mail: MimeMail, reader: MailReader) -> _Envelope:
+    """Return the envelope with what the receiving server wrote into the mail's head, where it is not said."""
+    path = header_text(mail, "Return-Path")
+    sender = path.strip("<> ") if path and envelope.sender is None else envelope.sender
+    delivered = [*raw_headers(mail, "Delivered-To"), *raw_headers(mail, "X-Original-To")]
+    recipients = envelope.recipients or tuple(each.address for each in mailboxes(delivered))
+    results = raw_headers(mail, "Authentication-Results")
+    facts = envelope.facts or tuple(_verdicts(results[0] if results else "", reader.authserv_id))
+    return _Envelope(sender, recipients, facts)
+
+
+def _verdicts(results: str, authserv_id: str | None) -> Iterator[tuple[str, str]]:
+    """Yield what the receiving server found of SPF, DKIM and DMARC; its own header is the first."""
+    said, _, verdicts = unfolded(results).partition(";")
+    if authserv_id is not None and said.split(" ")[0].strip().lower() == authserv_id.lower():
+        yield from dict(_VERDICT.findall(verdicts.lower())).items()
 
 
 # -- reports --------------------------------------------------------------------------------------
