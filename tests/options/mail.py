@@ -206,7 +206,7 @@ def _by_imap(security: Literal["tls", "none"], *, idles: int = 1) -> Observe:
                 status,
                 list(map(_shown, emitted)),
                 folder,
-                mailbox.moved,
+                [(name, mail.uid) for name, mail in mailbox.moved],
                 mailbox.commands[:40],
                 source.name,
             )
