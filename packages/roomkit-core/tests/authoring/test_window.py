@@ -207,7 +207,23 @@ async def test_what_the_recipient_wrote_to_another_room_opens_it(desk: Desk) -> 
     await desk.kit.attach_channel("r3", "wa", metadata={"phone": OTHER})
     event = await desk.kit.send_event("r3", "system", TEXT)
     (row,) = await desk.kit.list_deliveries("r3", event_id=event.id)
+    assert row.error is not None
     assert row.error.code == ErrorCode.WINDOW_CLOSED
+
+
+@pytest.mark.parametrize("into", ["r1", "r2"])
+async def test_rooms_that_are_merged_leave_it_open(desk: Desk, into: str) -> None:
+    """What the recipient wrote last counts, to whichever of them, and not which room goes on."""
+    await desk.kit.create_room("r2")
+    await desk.kit.attach_channel("r2", "wa", metadata={"phone": NUMBER})
+    await desk.write(room="r2")
+    await asyncio.sleep(DAY)
+    await desk.write(room="r1")
+    await asyncio.sleep(DAY / 2)
+    await desk.kit.merge_rooms("r1" if into == "r2" else "r2", into)
+    event = await desk.kit.send_event(into, "system", TEXT)
+    (row,) = await desk.kit.list_deliveries(into, event_id=event.id)
+    assert row.state is DeliveryState.SENT
 
 
 def binding(**fields: Any) -> ChannelBinding:

@@ -280,3 +280,36 @@ def test_it_is_never_shown_outside() -> None:
 def test_a_binding_refuses_a_state_that_is_too_large() -> None:
     with pytest.raises(ValueError, match="4096 bytes"):
         ChannelBinding(channel_id="a", room_id="r", channel_type=ChannelType.SMS, state={"a": "x" * 4096})
+
+
+class TestMergedRooms:
+    """Two bindings become one, and so does what the channel keeps with them."""
+
+    @pytest.fixture
+    async def teams(self, stage: Any) -> Teams:
+        channel = await stage.join(Teams("teams"), state={"conversation": "c1", "kept": 1})
+        await stage.open("r2")
+        await stage.kit.attach_channel("r2", "teams", state={"conversation": "c2", "more": 2})
+        return channel
+
+    async def test_what_only_one_of_them_had_is_kept(self, stage: Any, teams: Teams) -> None:
+        await stage.kit.merge_rooms("r2", "r1")
+        assert await state_of(stage) == {"conversation": "c1", "kept": 1, "more": 2}
+
+    async def test_the_channel_says_what_is_kept(self, stage: Any, teams: Teams) -> None:
+        def newest(kept: ChannelBinding, other: ChannelBinding) -> Mapping[str, Any]:
+            return {"conversation": max(each.state["conversation"] for each in (kept, other))}
+
+        teams.merged_state = newest  # type: ignore[method-assign]
+        await stage.kit.merge_rooms("r2", "r1")
+        assert await state_of(stage) == {"conversation": "c2"}
+
+    async def test_a_channel_that_fails_merges_nothing(self, stage: Any, teams: Teams) -> None:
+        def failing(kept: ChannelBinding, other: ChannelBinding) -> Mapping[str, Any]:
+            raise RuntimeError("no")
+
+        teams.merged_state = failing  # type: ignore[method-assign]
+        with pytest.raises(ForeignCodeError, match=r"merged_state\(\)"):
+            await stage.kit.merge_rooms("r2", "r1")
+        assert await state_of(stage) == {"conversation": "c1", "kept": 1}
+        assert (await stage.kit.get_binding("r2", "teams")).state["more"] == 2

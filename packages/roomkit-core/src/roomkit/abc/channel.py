@@ -263,6 +263,13 @@ class Channel(ABC):
         """
         return {}
 
+    def merged_state(self, kept: ChannelBinding, other: ChannelBinding) -> Mapping[str, Any]:
+        """Return the state of a binding that stands for two, as their rooms are merged; pure, no I/O.
+
+        `kept` is the one whose recipient is written to. By default its state, and what only `other` has.
+        """
+        return {**other.state, **kept.state}
+
     def consent_purpose(self, event: RoomEvent, binding: ChannelBinding) -> str | None:
         """Return the purpose that a delivery needs the recipient's consent for; None needs none. Pure.
 

@@ -239,6 +239,11 @@ class TransportChannel(Channel):
         return {} if self._window is None else self._window.opened_by(message, self._now())
 
     @override
+    def merged_state(self, kept: ChannelBinding, other: ChannelBinding) -> Mapping[str, Any]:
+        merged = super().merged_state(kept, other)
+        return merged if self._window is None else {**merged, **self._window.merged(kept, other)}
+
+    @override
     async def show_signal(
         self, signal: EphemeralEvent, binding: ChannelBinding, context: RoomContext
     ) -> None:

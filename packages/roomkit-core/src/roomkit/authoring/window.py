@@ -46,6 +46,14 @@ class ReplyWindow:
             return {}
         return {_KEY: {"by": message.sender_id, "at": at.isoformat()}}
 
+    def merged(self, kept: ChannelBinding, other: ChannelBinding) -> Mapping[str, Any]:
+        """Return what a binding that stands for two keeps: of one recipient's, the last message counts."""
+        mine, theirs = _opened_at(kept), _opened_at(other)
+        is_later = theirs is not None and (mine is None or theirs > mine)
+        if is_later and kept.address == other.address:
+            return {_KEY: other.state[_KEY]}
+        return {_KEY: kept.state[_KEY]} if _KEY in kept.state else {}
+
     def closes_at(self, *bindings: ChannelBinding) -> datetime | None:
         """Return when the window closes, or closed; None if the bindings' person has not written.
 

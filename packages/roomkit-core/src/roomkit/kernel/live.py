@@ -28,7 +28,7 @@ class LiveOperations(Registration):
     async def publish_typing(
         self, room_id: str, user_id: str, is_typing: bool = True, data: Mapping[str, Any] | None = None
     ) -> None:
-        """Show that a participant is typing, or stopped."""
+        """Show that a participant is typing, or stopped; also to people behind vendors that can show it."""
         await self._enter()
         kind = EphemeralEventType.TYPING_START if is_typing else EphemeralEventType.TYPING_STOP
         await self._kernel.entry.signals.publish(room_id, kind, user_id, data)
@@ -39,7 +39,10 @@ class LiveOperations(Registration):
         await self._kernel.entry.signals.presence(room_id, user_id, status)
 
     async def publish_read_receipt(self, room_id: str, user_id: str, event_id: str) -> None:
-        """Show that a participant read an event; `mark_read` also moves the mark."""
+        """Show that a participant read an event; `mark_read` also moves the mark.
+
+        Vendors that can are given their ids of the messages up to it that came by their channel.
+        """
         await self._enter()
         await self._kernel.entry.signals.publish(
             room_id, EphemeralEventType.READ_RECEIPT, user_id, {"event_id": event_id}

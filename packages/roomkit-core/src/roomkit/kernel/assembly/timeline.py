@@ -258,7 +258,7 @@ def _moves(
         rooms=timeline.rooms,
         changes=timeline.changes,
         meetings=meetings,
-        plans=MovePlans(store=ground.store, clock=ground.clock, merge_of=merge_of),
+        plans=MovePlans(store=ground.store, clock=ground.clock, channels=ground.channels, merge_of=merge_of),
         parked=parked.list,
     )
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from roomkit.abc.attributes import read
 from roomkit.abc.errors import ForeignCodeError, InvalidInputError, RoomKitError
 from roomkit.abc.moved import moved_key
+from roomkit.kernel.flow.contract import owner_of
 from roomkit.kernel.flow.permissions import address_type_of
-from roomkit.kernel.flow.state import changed_state
+from roomkit.kernel.flow.state import changed_state, with_binding_state
 from roomkit.models.enums import ChannelCategory, ParticipantStatus
 from roomkit.models.participant import namesake_id
 from roomkit.models.values import error_text
 
 if TYPE_CHECKING:
+    from roomkit.abc.channel import Channel
     from roomkit.abc.store import RoomRecord
     from roomkit.models.base import Json
     from roomkit.models.channel import ChannelBinding
@@ -127,9 +131,17 @@ def moved_binding(binding: ChannelBinding, into: RoomRecord, names: Mapping[str,
 
 
 def merged_bindings(
-    source: RoomRecord, into: RoomRecord, names: Mapping[str, str], keep: Keep | None
+    source: RoomRecord,
+    into: RoomRecord,
+    names: Mapping[str, str],
+    keep: Keep | None,
+    channels: Mapping[str, Channel],
 ) -> list[ChannelBinding]:
-    """Return the bindings that the room gets. Raises InvalidInputError where it is open who is written to."""
+    """Return the bindings that the room gets.
+
+    Raises InvalidInputError where it is open who is written to, and for state that cannot be kept;
+    ForeignCodeError for a channel that does not merge it.
+    """
     put: list[ChannelBinding] = []  # bound: the bindings of the source
     undecided: list[str] = []  # bound: likewise
     for binding in source.bindings.values():
@@ -137,13 +149,15 @@ def merged_bindings(
         if there is None:
             put.append(came)
         elif not _writes_elsewhere(came, there):
-            if also := _also(there, came):
-                put.append(there.replace(also=also))
+            state = _state_of(there, came, channels)
+            if (also := _also(there, came)) or state != there.state:
+                put.append(with_binding_state(there.replace(also=also), state))
         elif keep is None:
             undecided.append(binding.channel_id)
         else:
             kept, other = (came, there) if keep == "source" else (there, came)
-            put.append(kept.replace(also=_also(kept, other)))
+            state = _state_of(kept, other, channels)
+            put.append(with_binding_state(kept.replace(also=_also(kept, other)), state))
     if undecided:
         raise InvalidInputError(
             f"rooms {source.room_id!r} and {into.room_id!r} write to different recipients by "
@@ -160,6 +174,18 @@ def _writes_elsewhere(one: ChannelBinding, other: ChannelBinding) -> bool:
     if one.address is not None or other.address is not None:
         return one.address != other.address
     return (one.participant_id, one.metadata) != (other.participant_id, other.metadata)
+
+
+def _state_of(
+    kept: ChannelBinding, other: ChannelBinding, channels: Mapping[str, Channel]
+) -> Mapping[str, Any]:
+    """Return the state of a binding that stands for two, as its channel says. Raises ForeignCodeError."""
+    channel = channels.get(kept.channel_id)
+    if channel is None:
+        return {**other.state, **kept.state}
+    merge = partial(channel.merged_state, kept, other)
+    found: Mapping[str, Any] = read(owner_of(kept.channel_id), "merged_state()", merge, Mapping)
+    return found
 
 
 def _also(kept: ChannelBinding, other: ChannelBinding) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from roomkit.models.value import Value
 if TYPE_CHECKING:
     from roomkit.abc.clock import Clock
     from roomkit.abc.store import ConversationStore, RoomRecord
+    from roomkit.kernel.runtime.channels import Channels
     from roomkit.models.channel import ChannelBinding
     from roomkit.models.participant import Participant
 
@@ -36,8 +37,11 @@ NAMES = "core.moves"
 class MovePlans:
     """Plans moves from the records of both rooms; nothing is written."""
 
-    def __init__(self, *, store: ConversationStore, clock: Clock, merge_of: MergeOf) -> None:
+    def __init__(
+        self, *, store: ConversationStore, clock: Clock, channels: Channels, merge_of: MergeOf
+    ) -> None:
         self._store = store
+        self._channels = channels
         self._clock = clock
         self._merge_of = merge_of
 
@@ -46,7 +50,7 @@ class MovePlans:
     ) -> Plan:
         """Plan to move everything, and to close the source."""
         people = joined(source.participants.values(), source, into)
-        bindings = merged_bindings(source, into, people.names, keep)
+        bindings = merged_bindings(source, into, people.names, keep, self._channels)
         state, dropped = merged_state(source, into, self._merge_of)
         ids, is_whole = await self._first_events(source, None)
         now = self._clock.now()
