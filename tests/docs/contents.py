@@ -16,6 +16,7 @@ from roomkit import (
     RCSChannel,
     RoomKit,
     SMSChannel,
+    TeamsChannel,
     TelegramChannel,
     WhatsAppChannel,
 )
@@ -36,6 +37,7 @@ from roomkit_plugins.testing.simulators import (
     MailServerSimulator,
     MessengerSimulator,
     SinchSimulator,
+    TeamsSimulator,
     TelegramSimulator,
     TelnyxSimulator,
     TwilioSimulator,
@@ -202,6 +204,9 @@ async def _answers(vendor: Any, kit: RoomKit) -> None:
     (room,) = await kit.store.list_rooms()
     await kit.send_event(room.id, "system", TextContent(body="first"))
     newest = vendor.messages[-1]
+    if isinstance(vendor, TeamsSimulator):
+        await vendor.person("Ann").react(newest.id, "like")
+        return
     if isinstance(vendor, TelegramSimulator):
         await vendor.person("Ann", 7).react(newest.number, "👍")
     else:
@@ -377,6 +382,28 @@ WAYS = (
             "reaction": _reacts,
         },
         template="order_update",
+    ),
+    Way(
+        "Teams",
+        TeamsChannel,
+        TeamsSimulator,
+        ("teams", "agents"),
+        lambda vendor: {
+            "app_id": vendor.app_id,
+            "app_password": vendor.app_password,
+            "service_urls": (vendor.origin,),
+            "login_url": vendor.origin,
+            "openid_url": vendor.openid_url,
+        },
+        comes={
+            "text": lambda vendor, kit: vendor.person("Ann").write("hello"),
+            "picture with words": lambda vendor, kit: vendor.person("Ann").write(
+                "look",
+                attachments=[{"contentType": "image/png", "contentUrl": "https://files.example.org/a"}],
+            ),
+            "tap": lambda vendor, kit: vendor.person("Ann").write("Yes", value={"payload": "yes"}),
+            "reaction": _answers,
+        },
     ),
     Way(
         "HTTP",

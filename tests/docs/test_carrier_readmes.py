@@ -13,6 +13,7 @@ PACKAGES = (
     "roomkit-sinch",
     "roomkit-smtp",
     "roomkit-sources",
+    "roomkit-teams",
     "roomkit-telegram",
     "roomkit-telnyx",
     "roomkit-twilio",

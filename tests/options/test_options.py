@@ -24,6 +24,7 @@ from tests.options.server import SERVER
 from tests.options.servers import SERVERS, Servers
 from tests.options.sources import SOURCES
 from tests.options.stores import STORES
+from tests.options.teams import TEAMS
 from tests.options.telegram import TELEGRAM
 from tests.options.tools import TOOLS
 from tests.options.vendors import VENDORS
@@ -46,6 +47,7 @@ SUBJECTS = {
         *REDIS,
         *SOURCES,
         *STORES,
+        *TEAMS,
         *TELEGRAM,
         *TOOLS,
         *VENDORS,

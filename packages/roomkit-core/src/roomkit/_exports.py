@@ -750,6 +750,19 @@ if TYPE_CHECKING:
     from roomkit_plugins.sqlite import SQLiteMediaConfig as SQLiteMediaConfig
     from roomkit_plugins.sqlite import SQLiteMediaStore as SQLiteMediaStore
     from roomkit_plugins.sqlite import SQLiteStore as SQLiteStore
+    from roomkit_plugins.teams import AgentsTeamsProvider as AgentsTeamsProvider
+    from roomkit_plugins.teams import BotFrameworkTeamsProvider as BotFrameworkTeamsProvider
+    from roomkit_plugins.teams import ConversationReferenceStore as ConversationReferenceStore
+    from roomkit_plugins.teams import InMemoryConversationReferenceStore as InMemoryConversationReferenceStore
+    from roomkit_plugins.teams import TeamsChannel as TeamsChannel
+    from roomkit_plugins.teams import TeamsChannelConfig as TeamsChannelConfig
+    from roomkit_plugins.teams import TeamsConfig as TeamsConfig
+    from roomkit_plugins.teams import TeamsMessageHints as TeamsMessageHints
+    from roomkit_plugins.teams import is_bot_added as is_bot_added
+    from roomkit_plugins.teams import is_bot_removed as is_bot_removed
+    from roomkit_plugins.teams import parse_teams_activity as parse_teams_activity
+    from roomkit_plugins.teams import parse_teams_reactions as parse_teams_reactions
+    from roomkit_plugins.teams import parse_teams_webhook as parse_teams_webhook
     from roomkit_plugins.telegram import TelegramBotProvider as TelegramBotProvider
     from roomkit_plugins.telegram import TelegramChannel as TelegramChannel
     from roomkit_plugins.telegram import TelegramChannelConfig as TelegramChannelConfig
@@ -1466,8 +1479,10 @@ HOMES = {
     "TaskStatus": "roomkit.models.enums",
     "TaskTable": "roomkit.memory.tasks",
     "TeamsChannel": "roomkit_plugins.teams",
+    "TeamsChannelConfig": "roomkit_plugins.teams",
     "TeamsConfig": "roomkit_plugins.teams",
     "TeamsHints": "roomkit.models.hints",
+    "TeamsMessageHints": "roomkit_plugins.teams",
     "TeamsProvider": "roomkit.abc.teams",
     "TelegramBotProvider": "roomkit_plugins.telegram",
     "TelegramChannel": "roomkit_plugins.telegram",
@@ -1660,6 +1675,7 @@ HOMES = {
     "inline_file": "roomkit.authoring.data_url",
     "international": "roomkit.authoring.addresses",
     "is_bot_added": "roomkit_plugins.teams",
+    "is_bot_removed": "roomkit_plugins.teams",
     "is_gate": "roomkit.models.hook",
     "is_searched": "roomkit.models.searching",
     "is_shown": "roomkit.models.visibility",
@@ -1863,7 +1879,7 @@ DISTRIBUTIONS = {
     "roomkit-speex": "planned",
     "roomkit-sql": "built",
     "roomkit-sqlite": "built",
-    "roomkit-teams": "planned",
+    "roomkit-teams": "built",
     "roomkit-telegram": "built",
     "roomkit-telnyx": "built",
     "roomkit-testing": "built",

@@ -44,6 +44,7 @@ _SIMULATORS = {
     "openai": "OpenAISimulator",
     "sinch": "SinchSimulator",
     "telegram": "TelegramSimulator",
+    "teams": "TeamsSimulator",
     "telnyx": "TelnyxSimulator",
     "twilio": "TwilioSimulator",
     "vllm": "VLLMSimulator",

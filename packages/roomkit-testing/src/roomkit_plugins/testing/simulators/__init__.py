@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from roomkit_plugins.testing.simulators.openai import OpenAISimulator as OpenAISimulator
     from roomkit_plugins.testing.simulators.openai import VLLMSimulator as VLLMSimulator
     from roomkit_plugins.testing.simulators.sinch import SinchSimulator as SinchSimulator
+    from roomkit_plugins.testing.simulators.teams import TeamsSimulator as TeamsSimulator
     from roomkit_plugins.testing.simulators.telegram import TelegramMessage as TelegramMessage
     from roomkit_plugins.testing.simulators.telegram import TelegramPerson as TelegramPerson
     from roomkit_plugins.testing.simulators.telegram import TelegramSimulator as TelegramSimulator
@@ -94,6 +95,7 @@ else:
             "TelegramMessage": "telegram",
             "TelegramPerson": "telegram",
             "TelegramSimulator": "telegram",
+            "TeamsSimulator": "teams",
             "TelnyxSimulator": "telnyx",
             "TwilioSimulator": "twilio",
             "UnscriptedRequestError": "ai",
