@@ -19,6 +19,7 @@ from roomkit_plugins.telegram.errors import ORIGIN, TelegramError
 from roomkit_plugins.telegram.intake import TelegramIntake, refused_for_now
 from roomkit_plugins.telegram.outgoing import TelegramCall, call_of, undecodable
 from roomkit_plugins.telegram.places import TelegramChat, message_key, number_in
+from roomkit_plugins.telegram.updates import Reader
 from roomkit_plugins.telegram.uploads import with_file
 from roomkit_plugins.wire.reading import readable_webhook
 from roomkit_plugins.wire.vendor_provider import VendorProvider
@@ -204,10 +205,18 @@ class TelegramBotProvider(VendorProvider[TelegramConfig, TelegramAPI], TelegramP
 
     @override
     def _read(self, request: WebhookRequest, channel_id: str) -> Sequence[WebhookPart]:
-        raise NotImplementedError("an update is read by its intake, which fetches files")
+        """Return what an update says, with references in place of its files."""
+        asks_all = self._config.groups == "all"
+        reader = Reader(channel_id, bot_id=self._config.bot_id, asks_all=asks_all)
+        return reader.parts(VendorPayload(ORIGIN.vendor, request.json()))
 
     @override
     async def webhook(self, request: WebhookRequest, *, channel_id: str) -> Sequence[WebhookPart]:
+        """Verify that Telegram sent the update, then return what it says, with its files.
+
+        A part of an album is kept, and says nothing yet. Raises WebhookRejected with 503 where Telegram does
+        not give a file now: it sends the update again.
+        """
         await self._verify(request)
         with readable_webhook(ORIGIN.vendor):
             payload = request.json()
