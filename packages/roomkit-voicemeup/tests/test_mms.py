@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -14,7 +15,7 @@ from roomkit import InboundMessage, RoomKit
 from roomkit.abc.errors import StoreError
 from roomkit.authoring.transport import TransportChannel
 from roomkit.memory.locks import InMemoryLockManager
-from roomkit.models import ChannelType, CompositeContent, MediaContent, TextContent
+from roomkit.models import ChannelType, CompositeContent, InboundResult, MediaContent, TextContent
 from roomkit.models.webhook import WebhookRequest
 from roomkit.plugins import PluginManager
 from roomkit_plugins.testing import SharedRealtime, SharedStore, VirtualClock
@@ -57,8 +58,8 @@ class Fleet:
         )
         config = VoiceMeUpConfig(
             username="u",
-            auth_token="t",  # type: ignore[arg-type]
-            webhook_token=VENDOR.webhook_token,  # type: ignore[arg-type]
+            auth_token="t",
+            webhook_token=VENDOR.webhook_token,
         )
         provider = VoiceMeUpSMSProvider(config)
         kit.register_channel(TransportChannel("sms", ChannelType.SMS, provider=provider))
@@ -136,7 +137,9 @@ async def test_a_part_that_is_sent_again_is_in_one_message(fleet: Fleet) -> None
     for pause in (0.1, 60, 3600, 86_400):
         await taken(kit, *sent, *sent)
         await asyncio.sleep(pause)
-    await asyncio.sleep(60)
+    for each in sent:
+        await taken(kit, each)
+        await asyncio.sleep(60)
     assert await fleet.messages() == [("look", 2)]
 
 
@@ -231,22 +234,58 @@ async def test_a_death_between_leaves_one_message(fleet: Fleet) -> None:
     assert broken.calls >= 12
 
 
-async def test_a_message_that_cannot_be_taken_is_tried_again(fleet: Fleet) -> None:
+class Refusing:
+    """An inbox that fails at first, each time as it is told, and then receives."""
+
+    def __init__(self, kit: RoomKit, *failures: StoreError | InboundResult) -> None:
+        channel: Any = kit.get_channel("sms")
+        inbox = channel.provider.services.inbox
+        self.failures, self._receive = list(failures), inbox.receive
+        self.times: list[int] = []
+        inbox.receive = self.receive
+
+    async def receive(self, message: InboundMessage) -> InboundResult:
+        self.times.append(round(asyncio.get_running_loop().time()))
+        if not self.failures:
+            result: InboundResult = await self._receive(message)
+            return result
+        failure = self.failures.pop(0)
+        if isinstance(failure, InboundResult):
+            return failure
+        raise failure
+
+
+LIMITED = InboundResult(blocked=True, reason="rate_limited", retry_after=20)
+
+
+@pytest.mark.parametrize(
+    ("failure", "pause"),
+    [(StoreError("the store is away"), 60), (LIMITED, 20), (replace(LIMITED, retry_after=None), 60)],
+    ids=["an error", "a limit", "a limit without a time"],
+)
+async def test_a_message_that_cannot_be_taken_is_tried_again(
+    fleet: Fleet, failure: StoreError | InboundResult, pause: int
+) -> None:
+    """By the timers of its parts, and then after a pause: of a minute, or what the refusal says."""
     kit = await fleet.worker()
-    channel: Any = kit.get_channel("sms")
-    inbox, refusals = channel.provider.services.inbox, [None] * 3
-    receive = inbox.receive
-
-    async def refusing(message: InboundMessage) -> Any:
-        if refusals:
-            refusals.pop()
-            raise StoreError("the store is away")
-        return await receive(message)
-
-    inbox.receive = refusing
+    inbox = Refusing(kit, *[failure] * 4)
     await taken(kit, *parts())
     await asyncio.sleep(3600)
-    assert (await fleet.messages(), refusals) == ([("look", 1)], [])
+    assert await fleet.messages() == [("look", 1)]
+    assert inbox.times[4] - inbox.times[0] >= pause - 5
+    assert inbox.times[2] - inbox.times[0] == pytest.approx(pause, abs=6)
+
+
+async def test_a_part_that_comes_while_others_cannot_be_taken_is_a_message_of_its_own(fleet: Fleet) -> None:
+    """The message that is tried again stays what it was, and so does its key."""
+    kit, (first, second, late) = await fleet.worker(), parts(files=2)
+    inbox = Refusing(kit, *[StoreError("the store is away")] * 6)
+    await taken(kit, first, second)
+    await asyncio.sleep(3)
+    assert inbox.times
+    await taken(kit, late)
+    await asyncio.sleep(3600)
+    assert sorted(await fleet.messages()) == [("", 1), ("look", 1)]
 
 
 async def test_a_part_of_any_size_is_received(fleet: Fleet) -> None:
