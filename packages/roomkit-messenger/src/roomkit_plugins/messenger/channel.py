@@ -14,6 +14,7 @@ from roomkit.models.enums import ChannelMediaType, ChannelType
 from roomkit_plugins.messenger.rich import (
     LONGEST_BODY,
     LONGEST_LABEL,
+    LONGEST_LINE,
     MOST_BUTTONS,
     MOST_CARDS,
     MOST_REPLIES,
@@ -56,6 +57,10 @@ CAPABILITIES = ChannelCapabilities(
     max_button_text_length=LONGEST_LABEL,
     supports_cards=True,
     max_cards=MOST_CARDS,
+    max_card_title_length=LONGEST_LINE,
+    max_card_description_length=LONGEST_LINE,
+    max_card_buttons=MOST_BUTTONS,
+    supports_text_with_cards=False,
     supports_quick_replies=True,
     max_quick_replies=MOST_REPLIES,
     supports_media=True,

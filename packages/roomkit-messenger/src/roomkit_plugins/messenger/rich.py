@@ -19,6 +19,7 @@ from roomkit_plugins.wire.plain_message import file_url
 __all__ = [
     "LONGEST_BODY",
     "LONGEST_LABEL",
+    "LONGEST_LINE",
     "MOST_BUTTONS",
     "MOST_CARDS",
     "MOST_REPLIES",
@@ -32,7 +33,7 @@ MOST_BUTTONS = 3
 MOST_REPLIES = 13
 MOST_CARDS = 10
 _LONGEST_TEXT = 2000
-_LONGEST_LINE = 80
+LONGEST_LINE = 80
 """Of a card's title, and of the line under it."""
 _LONGEST_PAYLOAD = 1000
 
@@ -115,7 +116,7 @@ def _card(card: Mapping[str, Any]) -> Document | None:
     """Return a card as an element of the template; None if that has no room for it."""
     title, line = _said(card, "title"), _said(card, "description", "subtitle")
     image, buttons = _said(card, "media_url"), card.get("buttons") or ()
-    if not title or max(len(title), len(line)) > _LONGEST_LINE or len(buttons) > MOST_BUTTONS:
+    if not title or max(len(title), len(line)) > LONGEST_LINE or len(buttons) > MOST_BUTTONS:
         return None
     if not (line or image or buttons):  # the API takes no element of a title alone
         return None
