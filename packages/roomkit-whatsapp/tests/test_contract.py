@@ -91,6 +91,7 @@ class TestWhatsAppWebhooks(WebhookContract):
 
 class TestWhatsAppCloudProvider(SimulatedVendor, WhatsAppProviderContract):
     honours_idempotency = False
+    returning_settings: Mapping[str, Any] = {}
     webhook_contract = TestWhatsAppWebhooks
     recipient = "+14165550123"
     max_length = 4096
