@@ -211,7 +211,9 @@ async def test_a_folder_that_is_not_there_is_said(configure: Configure) -> None:
     assert caught.value.error_code is ErrorCode.NOT_FOUND
 
 
-async def test_a_mailbox_is_opened_by_an_access_token(mailbox: MailboxSimulator, configure: Configure) -> None:
+async def test_a_mailbox_is_opened_by_a_token(
+    mailbox: MailboxSimulator, configure: Configure
+) -> None:
     mailbox.tokens["desk@shop.example"] = "t1"
 
     async def token() -> str:
