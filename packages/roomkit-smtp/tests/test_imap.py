@@ -100,6 +100,20 @@ async def test_only_new_mails_are_read_from_the_first_start_on(
     assert not mailbox.mails[0].flags
 
 
+@pytest.mark.parametrize("security", ["none", "tls"])
+async def test_a_mail_that_comes_as_the_wait_begins_is_read_at_once(
+    configure: Configure, security: Any
+) -> None:
+    """The server says so in one segment with its answer to IDLE."""
+    async with MailboxSimulator(users={"desk@shop.example": PASSWORD}, security=security) as mailbox:
+        mailbox.arriving.append(mail(1))
+        ca_file = mailbox.ca_file if security == "tls" else None
+        config = configure(port=mailbox.port, security=security, ca_file=ca_file, poll_seconds=600)
+        kit = Kit()
+        async with running(IMAPSource(config), kit):
+            await kit.have(1)
+
+
 async def test_a_broken_connection_is_made_again(mailbox: MailboxSimulator, configure: Configure) -> None:
     source, kit = IMAPSource(configure()), Kit()
     async with running(source, kit):
@@ -211,9 +225,7 @@ async def test_a_folder_that_is_not_there_is_said(configure: Configure) -> None:
     assert caught.value.error_code is ErrorCode.NOT_FOUND
 
 
-async def test_a_mailbox_is_opened_by_a_token(
-    mailbox: MailboxSimulator, configure: Configure
-) -> None:
+async def test_a_mailbox_is_opened_by_a_token(mailbox: MailboxSimulator, configure: Configure) -> None:
     mailbox.tokens["desk@shop.example"] = "t1"
 
     async def token() -> str:

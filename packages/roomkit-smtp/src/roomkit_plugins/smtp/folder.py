@@ -214,9 +214,28 @@ def _deleted(client: IMAPClient, uid: int) -> None:
 def _idled(client: IMAPClient, seconds: float) -> None:
     client.idle()
     try:
-        client.idle_check(timeout=seconds)
+        if not _has_unread(client):
+            client.idle_check(timeout=seconds)
     finally:
         client.idle_done()
+
+
+def _has_unread(client: IMAPClient) -> bool:
+    """Whether the server said more than its answer to IDLE, which was read from the socket with it.
+
+    `idle_check` looks at the socket alone (4.1), and would wait for the next news.
+    """
+    imap = client._imap
+    read = imap._file if hasattr(imap, "_file") else imap.file  # the first from Python 3.14 on
+    connection = client.socket()
+    before = connection.gettimeout()
+    connection.setblocking(False)
+    try:
+        return bool(read.peek(1))
+    except OSError:  # TLS, where nothing is there
+        return False
+    finally:
+        connection.settimeout(before)
 
 
 def _not_opened(error: Exception) -> ProviderError:

@@ -57,6 +57,8 @@ class MailboxSimulator:
         self.moved: list[tuple[str, StoredMail]] = []  # bound: one test
         self.commands: list[str] = []  # bound: one test
         self.refused: set[str] = set()
+        self.arriving: list[bytes] = []  # bound: one test
+        """Mails that come just before the next IDLE."""
         self.validity = 1
         self.next_uid = 1
         self.connections = 0
@@ -252,10 +254,15 @@ class _Session:
         self._say(f"{tag} OK done")
 
     async def do_idle(self, tag: str, arguments: str) -> None:
+        mailbox = self._mailbox
+        while mailbox.arriving:
+            mailbox.deliver(mailbox.arriving.pop(0))
         self.is_idle = True
-        self._say("+ idling")
-        if (count := len(self._mailbox.mails)) != self._known:
-            self.announce(count)  # of what came since the last command
+        count = len(mailbox.mails)
+        # What came since the last command is said in one segment with the answer.
+        news = f"\r\n* {count} EXISTS" if count != self._known else ""
+        self._known = count
+        self._say(f"+ idling{news}")
         await self._writer.drain()
         try:
             await self._reader.readline()
