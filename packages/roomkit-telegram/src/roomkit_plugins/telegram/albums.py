@@ -59,22 +59,35 @@ class Albums:
             )
 
     async def _fire(self, timer: Timer) -> datetime | None:
-        """Hand an album in, then record that it was: after a kill between the two it is a redelivery."""
+        """Hand an album in, then record that it was.
+
+        What is handed in is chosen durably first: after a kill between the two it is the same message again,
+        a redelivery, whatever came in between.
+        """
         key = [str(each) for each in timer.data["key"]]
-        value = await self._services.values.get(*key)
-        if value is None or not value.data["parts"]:
+        value = await self._services.values.change(*key, fn=_chosen, expires_in=_KEPT_FOR)
+        if value is None or not value.data["batch"]:
             return None
-        parts = sorted(value.data["parts"], key=lambda part: int(part["number"]))
+        batch = value.data["batch"]
+        parts = [part for part in value.data["parts"] if part["number"] in batch]
+        parts.sort(key=lambda part: int(part["number"]))
         await self._hand_in(key[1], [part["update"] for part in parts])
-        numbers = [part["number"] for part in parts]
-
-        def joined(found: Json | None) -> Mapping[str, Any] | None:
-            if found is None:
-                return None
-            before = found
-            rest = [part for part in before["parts"] if part["number"] not in numbers]
-            return {"parts": rest, "joined": [*before["joined"], *numbers]}
-
-        after = await self._services.values.change(*key, fn=joined, expires_in=_KEPT_FOR)
+        after = await self._services.values.change(*key, fn=_recorded, expires_in=_KEPT_FOR)
         late = after is not None and bool(after.data["parts"])
         return self._services.clock.now() + PAUSE if late else None
+
+
+def _chosen(found: Json | None) -> Mapping[str, Any] | None:
+    """Return an album with what is to be handed in: what was chosen before, else all that is there."""
+    if found is None:
+        return None
+    return {**found, "batch": found.get("batch") or [part["number"] for part in found["parts"]]}
+
+
+def _recorded(found: Json | None) -> Mapping[str, Any] | None:
+    """Return an album whose chosen parts were handed in."""
+    if found is None:
+        return None
+    batch = found["batch"]
+    rest = [part for part in found["parts"] if part["number"] not in batch]
+    return {"parts": rest, "joined": [*found["joined"], *batch]}
