@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 
 import httpx2
 import pytest
@@ -348,3 +349,34 @@ async def test_while_it_drains_it_serves_on(site: Site) -> None:
     assert (await client.get("/health/live")).status_code == 200
     closing.cancel()
     site.server._config = site.server._config.model_copy(update={"drain_seconds": 0})
+
+
+class Who(Plugin):
+    """Has a route that notes who calls it."""
+
+    def __init__(self) -> None:
+        self.seen = []
+
+    @hookimpl
+    def roomkit_routes(self, kit, services, settings):
+        async def answer(request):
+            self.seen.append(request.client_host)
+            return WebhookAnswer()
+
+        return [Route(path="/who", name="who", handler=answer)]
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+async def test_all_addresses_are_those_of_both_families() -> None:
+    """Limits and proxies know an IPv4 caller by its own address."""
+    who = Who()
+    config = ServerConfig(host="::", port=0, keys=keys(), trusted_proxies=("127.0.0.0/8",))
+    async with site_with(who, config) as site:
+        await site.serve()
+        assert site.server is not None
+        async with httpx2.AsyncClient() as client:
+            for host in ("127.0.0.1", "[::1]"):
+                url = f"http://{host}:{site.server.port}/who"
+                answered = await client.post(url, headers={"X-Forwarded-For": "203.0.113.7"})
+                assert answered.status_code == 200
+    assert who.seen == ["203.0.113.7", "::1"]

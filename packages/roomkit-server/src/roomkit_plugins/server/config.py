@@ -91,7 +91,10 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+")
 class ServerConfig(_Settings):
     """How a kit is served: where, to whom, and within which limits. Times are in seconds."""
 
-    host: str = Field("127.0.0.1", description="The address to listen on; this machine alone by default.")
+    host: str = Field(
+        "127.0.0.1",
+        description="The address to listen on; this machine alone by default. `::` is every one of it.",
+    )
     port: int = Field(8080, ge=0, le=65535, description="The port; 0 for one that the system chooses.")
     public_url: str | None = Field(
         None,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from ipaddress import IPv4Network, ip_network
 from math import ceil
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, override
@@ -16,7 +17,7 @@ from roomkit_plugins.server.waiting import protocol_with
 from roomkit_plugins.server.writing import SocketProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from roomkit.kernel.kit import RoomKit
@@ -154,16 +155,26 @@ def _uvicorn_config(app: Any, config: ServerConfig) -> uvicorn.Config:  # Any: u
         limit_concurrency=config.max_connections + 1,  # uvicorn refuses at its limit, not above it
         timeout_graceful_shutdown=ceil(config.stop_timeout),
         proxy_headers=bool(config.trusted_proxies),
-        forwarded_allow_ips=list(config.trusted_proxies),
+        forwarded_allow_ips=[*config.trusted_proxies, *_mapped(config.trusted_proxies)],
     )
 
 
+def _mapped(proxies: Sequence[str]) -> Iterator[str]:
+    """Yield IPv4 networks as a socket for both families shows them (RFC 4291, section 2.5.5.2)."""
+    for each in proxies:
+        with suppress(ValueError):  # a name, or `*`
+            network = ip_network(each)
+            if isinstance(network, IPv4Network):
+                yield f"::ffff:{network.network_address}/{network.prefixlen + 96}"
+
+
 async def _listener(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to an address. Raises OSError."""
+    """Return a socket that is bound to an address; `::` is every one of this machine's. Raises OSError."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = found[0]
-    return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    both = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=both)
 
 
 def _nothing() -> None:
