@@ -209,6 +209,12 @@ def bench(session: nox.Session) -> None:
     _run(session, "python", "-m", "benchmarks", *session.posargs)
 
 
+@nox.session(venv_backend="none", default=False)
+def providers(session: nox.Session) -> None:
+    """Measure what carriers' providers add to the requests that they make."""
+    _run(session, "python", "-m", "benchmarks", "providers", *session.posargs)
+
+
 def _run(session: nox.Session, *command: str, env: dict[str, str] | None = None) -> None:
     """Run a command in the project's own environment, completed to hold everything."""
     session.run("uv", "run", "--quiet", "--locked", *EVERYTHING, *command, env=env)
