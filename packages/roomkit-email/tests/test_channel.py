@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from roomkit import (
-    AIChannel,
     ChannelBinding,
     InboundMessage,
     InvalidInputError,
@@ -19,7 +18,7 @@ from roomkit import (
 )
 from roomkit.models.content import EventContent
 from roomkit.models.enums import DeliveryState
-from roomkit.testing import MockAIProvider, MockEmailProvider
+from roomkit.testing import MockEmailProvider, ScriptedIntelligence
 from roomkit_plugins.email import EmailChannel
 
 URL = "https://shop.example/webhooks/email/unsubscribe"
@@ -239,11 +238,13 @@ async def test_a_subject_alone_is_no_opt_out(kit: RoomKit) -> None:
 async def test_what_a_program_wrote_asks_no_agent(kit: RoomKit) -> None:
     """It is in the timeline, and no answer of an agent goes back to it."""
     office = Office(kit)
-    agent = MockAIProvider(responses=["hello, human"])
-    kit.register_channel(AIChannel("ai", provider=agent))
+    agent = ScriptedIntelligence("ai", ["hello, human"])
+    kit.register_channel(agent)
     await kit.create_room("r")
     await kit.attach_channel("r", "email", metadata={"email_address": "ann@example.com"})
-    await kit.attach_channel("r", "ai")
+    await kit.attach_channel("r", "ai", category="intelligence")
     result = await office.receive("I am away", addressed_to=())
     assert result.event.content == TextContent(body="I am away")
-    assert (agent.calls, office.vendor.sent) == ([], [])
+    assert (agent.seen, office.vendor.sent) == ([], [])
+    await office.receive("hello", 2)
+    assert office.vendor.texts == ["hello, human"]
