@@ -236,6 +236,26 @@ async def test_a_persons_reaction_is_about_what_was_sent_to_them(stage: Any) -> 
     assert text_of(stage.kit.get_channel("alice").events()[-1].content) == "❤"
 
 
+@pytest.mark.parametrize("change", [EventType.EDIT, EventType.REACTION])
+async def test_what_a_person_answers_is_what_they_see(staging: Any, store: Any, change: EventType) -> None:
+    """An edit and a reaction are shown at the message that they are about, under its id at the vendor."""
+    async with staging(store=store, single_process=True) as stage:
+        chat = await chat_of(stage)
+        event = await chat.send(TextContent(body="helo"))
+        number = await chat.sent_id(event)
+        if change is EventType.EDIT:
+            await chat.edit(event, "hello")
+        else:
+            await chat.react(event)
+        answer = await chat.receive("yes", "a1", in_reply_to=(number,))
+        assert answer.parent_event_id == event.id
+        emoji = {"emoji": "❤", "action": "add"}
+        like = await chat.receive(
+            "❤", "a2", event_type=EventType.REACTION, in_reply_to=(number,), metadata=emoji
+        )
+        assert like.parent_event_id == event.id
+
+
 @pytest.mark.virtual_time
 async def test_an_edit_of_an_unknown_message_is_a_message(stage: Any) -> None:
     """Its words are new in the room; a deletion is refused in the open, a reaction stands for itself."""

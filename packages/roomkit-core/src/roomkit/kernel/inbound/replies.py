@@ -41,14 +41,28 @@ class Replies:
             for each in ids:
                 row = await self._store.find_delivery(provider, each, organization_id=self._organization_id)
                 if row is not None:
-                    return await self._store.get_event(row.event_id)
+                    return await self._shown(await self._store.get_event(row.event_id))
         for each in ids:
             event = await self._store.find_event(
                 message.channel_id, each, organization_id=self._organization_id
             )
             if event is not None:
-                return event
+                return await self._shown(event)
         return None
+
+    async def _shown(self, event: RoomEvent | None) -> RoomEvent | None:
+        """Return what a person sees where an event went: an edit or a reaction is seen at what it is about.
+
+        Vendors keep a message's id when it is edited, so the edit's delivery has the same one.
+        """
+        if event is None:
+            return None
+        content = event.content
+        if isinstance(content, EditContent | DeleteContent):
+            shown_at: str | None = content.target_event_id
+        else:
+            shown_at = event.parent_event_id if event.type is EventType.REACTION else None
+        return event if shown_at is None else await self._store.get_event(shown_at) or event
 
     async def room_of(self, answered: RoomEvent, message: InboundMessage, channel: Channel) -> str | None:
         """Return the room of the event that a message answers, if it takes the message from this sender."""

@@ -56,7 +56,8 @@ class MockProvider(Provider):
     first result again, and nothing is sent. Each send is a dict with `event`, `to`,
     `idempotency_key`, `hints` and what those say for its role: in `attempts` when it was asked for, in `sent`
     when it went well, or in `amended` if it was about an earlier message. `shown` is what the recipient sees
-    of each message by its id, after edits and deletions, `reacted` the emoji on it.
+    of each message by its id, after edits and deletions, `reacted` the emoji on it; a message that is amended
+    keeps its id.
     """
 
     def __init__(
@@ -118,8 +119,7 @@ class MockProvider(Provider):
 
     def _show(self, send: dict[str, Any], message_id: str) -> None:
         """Show the recipient a message, or what an event changes of one."""
-        event, hints = send["event"], send["hints"]
-        about = () if hints is None else hints.about
+        event, about = send["event"], _about(send)
         if not about:
             self.sent.append(send)
             self.shown[message_id] = text_of(event.content)
@@ -134,7 +134,13 @@ class MockProvider(Provider):
             self.shown[about[0]] = text_of(event.content)
 
     def _accepted(self, send: Mapping[str, Any]) -> ProviderResult:
-        return ProviderResult(success=True, provider_message_id=new_id())
+        about = _about(send)  # a message that is changed keeps its id, as at most vendors
+        return ProviderResult(success=True, provider_message_id=about[0] if about else new_id())
+
+
+def _about(send: Mapping[str, Any]) -> tuple[str, ...]:
+    hints = send["hints"]
+    return () if hints is None else tuple(hints.about)
 
 
 class _TypingProvider(MockProvider):
