@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from roomkit.models import Delivery, DeliveryState, EventType, RoomEvent, text_of
+from roomkit.models import Delivery, DeliveryState, EventType, ReceiptState, RoomEvent, text_of
 from roomkit.models.webhook import WebhookAnswer, WebhookRequest
 from roomkit_plugins.sqlite import SQLiteStore
 from roomkit_plugins.testing.polling import until
@@ -167,9 +167,8 @@ async def test_one_matter_is_one_conversation_whatever_breaks(town: Town) -> Non
     await until(lambda: town.smtp.mails and business.received and len(chat.received) >= 2, 60)
     apology = "We are sory. A new one is on its way"
     await until(lambda: apology in ann.texts)
-    assert {message.type for message in business.received} == {
-        "template"
-    }  # nobody wrote there: no open window
+    assert {message.type for message in business.received} == {"template"}  # no window is open there
+    assert chat.received[0].file is not None  # her picture, too
 
     # She answers by mail, from her thread; he corrects himself; she likes it, in Telegram.
     mail = next(each for each in town.smtp.mails if "sory" in each.text)
@@ -189,6 +188,13 @@ async def test_one_matter_is_one_conversation_whatever_breaks(town: Town) -> Non
     await town.start()
     await until(lambda: any("Monday" in mail.text for mail in town.smtp.mails), 60)
     await until(lambda: _settled(town), 60)
+
+    # Receipts come last.
+    await town.twilio.report(
+        "delivered", message=[each for each in town.twilio.messages if "sory" in each.text][-1]
+    )
+    await town.whatsapp.report("delivered", "read")
+    await until(lambda: _confirmed(town))
     await town.kill()
 
     events, rows = await _records(town)
@@ -259,3 +265,9 @@ async def _records(town: Town) -> tuple[Sequence[RoomEvent], Sequence[Delivery]]
 async def _settled(town: Town) -> bool:
     _, rows = await _records(town)
     return all(row.finished_at is not None for row in rows)
+
+
+async def _confirmed(town: Town) -> bool:
+    _, rows = await _records(town)
+    found = {(row.channel_id, row.receipt) for row in rows if row.receipt is not None}
+    return found == {("sms", ReceiptState.DELIVERED), ("whatsapp", ReceiptState.READ)}
