@@ -235,6 +235,7 @@ async def scene_life_of_rooms(stage, sight):
     await sight.trying(kit.create_room("r1"))
     await sight.trying(kit.create_room(" "))
     await sight.trying(kit.get_room("nowhere"))
+    await sight.trying(kit.list_deliveries(after="nothing"))
     await sight.trying(kit.mark_read("r1", "alice", "nothing"))
     with suppress(RoomKitError):
         kit.register_channel(alice)

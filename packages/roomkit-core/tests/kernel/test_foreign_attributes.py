@@ -59,6 +59,7 @@ NULLABLE = {
     "rate_limit",
     "services",
     "resolve_trace_room",
+    "typing_seconds",
 }
 """None is an answer of these."""
 OWN = {"on_trace", "emit_trace", "extract_text", "trace_enabled", "info"}
@@ -102,6 +103,7 @@ LATER = {
     "file_headers",
     "first_binding",
     "is_idempotent",
+    "merged_state",
     "normalize",
     "pace_key",
     "resolve_trace_room",

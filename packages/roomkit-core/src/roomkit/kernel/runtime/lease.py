@@ -12,6 +12,7 @@ from roomkit.abc.errors import (
     DuplicateEventError,
     LockLostError,
     RoomKitError,
+    StaleCursorError,
     StaleRoomError,
     StaleValueError,
     StoreAccessError,
@@ -32,6 +33,7 @@ __all__ = ["Lease"]
 _CLEAN = (
     DuplicateEventError,
     LockLostError,
+    StaleCursorError,
     StaleRoomError,
     StaleValueError,
     StoreAccessError,
