@@ -10,17 +10,29 @@ import pytest
 
 from roomkit_plugins.cli.serve import _rare_full_collections
 
-_LIVE = 400_000
-"""Objects that are made and kept: as many as a server with a thousand sockets and their rooms has."""
+_OFTEN = (100, 10, 10)
+"""Thresholds of a small server, whatever this Python's are: a full collection for 10,000 new objects."""
+_LIVE = 80_000
+"""Objects that are made and kept."""
 
 
 @pytest.fixture(autouse=True)
 def unfrozen() -> Iterator[None]:
     """A process as it starts: pytest's plugin has frozen what it collected."""
+    before = gc.get_threshold()
     gc.unfreeze()
     yield
+    gc.set_threshold(*before)
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def small() -> None:
+    """A process with few objects: full collections are the rarer the more of them live."""
+    gc.freeze()
+    gc.collect()
+    gc.set_threshold(*_OFTEN)
 
 
 class Collections:
@@ -49,8 +61,8 @@ def _grow() -> int:
     return full
 
 
+@pytest.mark.usefixtures("small")
 def test_a_growing_server_is_not_stopped_by_full_collections():
-    gc.collect()
     without = _grow()
     with _rare_full_collections():
         assert _grow() == 0
@@ -67,10 +79,11 @@ def test_what_was_imported_is_not_looked_at_again():
     assert gc.get_freeze_count() == 0
 
 
+@pytest.mark.usefixtures("small")
 def test_garbage_in_circles_is_collected_even_so():
     """Rarely is not never."""
     with _rare_full_collections(), Collections() as collections:
-        kept = [[number] for number in range(3 * _LIVE)]
+        kept = [[number] for number in range(2 * _LIVE)]
         assert collections.full == 1
         assert kept
 
